@@ -1,0 +1,36 @@
+//! The values that attributes take: each reads the spellings language.md allows, refuses the
+//! rest in words an operator understands, and writes itself back as text, which is also its
+//! form on the wire.
+
+mod command_line;
+mod content;
+mod duration;
+mod mode;
+mod path;
+mod trigger;
+
+pub use command_line::CommandLine;
+pub use content::Content;
+pub use duration::Span;
+pub use mode::Mode;
+pub use path::AbsPath;
+pub use trigger::Trigger;
+
+/// Derives serde for a type whose only form is text, from its `FromStr` and `Display`.
+macro_rules! text_form {
+    ($type:ty) => {
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    };
+}
+pub(crate) use text_form;

@@ -1,0 +1,137 @@
+//! Absolute, normalised paths.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+/// An absolute path without `//`, `/.`, a trailing `/`, or `..`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AbsPath(String);
+
+impl AbsPath {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn as_path(&self) -> &Path {
+        Path::new(&self.0)
+    }
+
+    /// The directory it lies in; none for `/`.
+    pub fn parent(&self) -> Option<AbsPath> {
+        let (parent, name) = self.0.rsplit_once('/')?;
+        match (parent, name) {
+            ("", "") => None,
+            ("", _) => Some(AbsPath("/".to_owned())),
+            _ => Some(AbsPath(parent.to_owned())),
+        }
+    }
+
+    /// The last component; empty for `/`.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(_, name)| name)
+    }
+
+    /// Every directory above it, nearest first, ending with `/`.
+    pub fn ancestors(&self) -> impl Iterator<Item = AbsPath> {
+        std::iter::successors(self.parent(), AbsPath::parent)
+    }
+
+    /// Whether this lies somewhere below `directory` (not: is it).
+    pub fn is_below(&self, directory: &AbsPath) -> bool {
+        self.0.len() > directory.0.len()
+            && (directory.0 == "/"
+                || self.0.strip_prefix(&directory.0).is_some_and(|rest| rest.starts_with('/')))
+    }
+
+    pub fn join(&self, name: &str) -> AbsPath {
+        if self.0 == "/" { AbsPath(format!("/{name}")) } else { AbsPath(format!("{}/{name}", self.0)) }
+    }
+}
+
+impl FromStr for AbsPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !text.starts_with('/') {
+            return Err(match text {
+                "" => "the path is empty: write an absolute one, as in /srv/www".to_owned(),
+                _ if text.starts_with('~') => {
+                    format!("`{text}`: `~` is not expanded: write the whole path, as in /home/…")
+                }
+                _ => format!("`{text}` is no absolute path: paths begin with /"),
+            });
+        }
+        if text.contains('\0') {
+            return Err("the path holds a NUL byte, which no path can".to_owned());
+        }
+        let mut normal = String::with_capacity(text.len());
+        for part in text.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => {
+                    return Err(format!(
+                        "`{text}` holds `..`, whose meaning depends on links: write the path without it"
+                    ));
+                }
+                part => {
+                    normal.push('/');
+                    normal.push_str(part);
+                }
+            }
+        }
+        if normal.is_empty() {
+            normal.push('/');
+        }
+        Ok(AbsPath(normal))
+    }
+}
+
+impl fmt::Display for AbsPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for AbsPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+super::text_form!(AbsPath);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> AbsPath {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn spellings_of_one_path_are_one_path() {
+        for text in ["/srv/www", "//srv//www", "/srv/./www", "/srv/www/", "/srv/www/."] {
+            assert_eq!(path(text).as_str(), "/srv/www");
+        }
+        assert_eq!(path("//").as_str(), "/");
+    }
+
+    #[test]
+    fn relative_paths_and_dotdot_are_refused() {
+        for text in ["", "srv", "./srv", "~/x", "/srv/../etc", "/.."] {
+            assert!(text.parse::<AbsPath>().is_err(), "{text}");
+        }
+        assert_eq!(path("/srv/..a").as_str(), "/srv/..a");
+    }
+
+    #[test]
+    fn below_is_by_component_and_not_by_prefix() {
+        assert!(path("/srv/www").is_below(&path("/srv")));
+        assert!(path("/srv").is_below(&path("/")));
+        assert!(!path("/srvx").is_below(&path("/srv")));
+        assert!(!path("/srv").is_below(&path("/srv")));
+        let above: Vec<_> = path("/a/b/c").ancestors().map(|p| p.to_string()).collect();
+        assert_eq!(above, ["/a/b", "/a", "/"]);
+    }
+}

@@ -1,0 +1,11 @@
+//! converge: declarative convergence. ARCHITECTURE.md is the map.
+
+pub mod attribute;
+pub mod lock;
+pub mod resource;
+pub mod system;
+pub mod wire;
+pub mod worker;
+
+#[cfg(feature = "controller")]
+pub mod node;

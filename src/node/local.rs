@@ -1,0 +1,29 @@
+//! This machine: the workers of the agent, called without a wire.
+
+use super::{FromNode, Node, replies_to};
+use crate::system::System;
+use crate::wire::Request;
+use crate::worker::Workers;
+
+#[derive(Default)]
+pub struct LocalNode {
+    workers: Option<Workers>,
+}
+
+impl Node for LocalNode {
+    fn send(&mut self, requests: Vec<Request>) {
+        if let Some(workers) = &self.workers {
+            for request in requests {
+                workers.submit(request);
+            }
+        }
+    }
+
+    fn listen(&mut self, to: Box<dyn Fn(FromNode) + Send>) {
+        self.workers = Some(Workers::start(System::machine(), replies_to(to)));
+    }
+
+    fn close(&mut self) {
+        self.workers = None;
+    }
+}

@@ -1,0 +1,1 @@
+//! A machine reached over a byte stream with the agent at its other end.

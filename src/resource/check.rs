@@ -1,0 +1,185 @@
+//! What a check finds, and how a failure is told.
+
+use serde::{Deserialize, Serialize};
+
+use crate::attribute::AbsPath;
+
+/// What `check` found. The plan prints it, `apply` consumes it, and after every apply it is
+/// asked for again: nothing else decides whether a resource holds.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// Everything declared is so.
+    Holds,
+    /// These changes are needed, and `apply` can make them.
+    Needs(Needed),
+    /// It does not hold (yet), and nothing can be done but to wait.
+    Waits(Waiting),
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Needed {
+    pub action: Action,
+    pub changes: Vec<Change>,
+    /// What must be there before the changes can be made and is not there now. The plan looks
+    /// for a resource that will provide it; where there is none, that is a failure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<Lack>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Waiting {
+    /// What is seen, as in `the unit is activating (start-pre)`.
+    pub reason: String,
+    /// It is on its way and ends by itself (a unit that is activating, a domain that is shutting
+    /// down), so it is waited for even where the spec says no `wait`, up to `timeout`.
+    pub passing: bool,
+}
+
+/// The kind of difference, as the plan marks it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    Create,
+    Change,
+    Remove,
+    Restart,
+}
+
+/// One attribute that is off: from what, to what.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Change {
+    pub attribute: String,
+    /// None: there is nothing there.
+    pub from: Option<String>,
+    /// None: it is to be gone.
+    pub to: Option<String>,
+    /// The old text of a file, so that the controller can show the difference line by line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_text: Option<String>,
+    /// The new text; filled in by the controller, which has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_text: Option<String>,
+}
+
+/// A thing that must exist on the host before a change can be made.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Lack {
+    pub thing: Thing,
+    /// One line, as in `its parent directory /srv/www does not exist`.
+    pub what: String,
+    /// The way out, as in `declare it: - directory: /srv/www`.
+    pub help: String,
+}
+
+/// A thing on a host that one resource provides and another stands on. The graph draws its
+/// implied edges between equal things, the plan settles a `Lack` with them.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Thing {
+    /// A path. Who needs a path stands on the nearest declared one at or above it.
+    Path(AbsPath),
+    User(String),
+    Group(String),
+    Package(String),
+    /// With its suffix, as in `nginx.service`.
+    Unit(String),
+    /// A supervisord program.
+    Program(String),
+    Domain(String),
+}
+
+impl Check {
+    pub fn needs(action: Action, changes: Vec<Change>) -> Check {
+        Check::Needs(Needed { action, changes, lacks: Vec::new() })
+    }
+
+    /// `Holds` where nothing is off, else `Needs` these.
+    pub fn of(action: Action, changes: Vec<Change>) -> Check {
+        if changes.is_empty() { Check::Holds } else { Check::needs(action, changes) }
+    }
+
+    /// It ends by itself, and is waited for.
+    pub fn passing(reason: impl Into<String>) -> Check {
+        Check::Waits(Waiting { reason: reason.into(), passing: true })
+    }
+
+    /// It is waited for as long as the spec's `wait` says, and not at all without one.
+    pub fn waits(reason: impl Into<String>) -> Check {
+        Check::Waits(Waiting { reason: reason.into(), passing: false })
+    }
+}
+
+impl Needed {
+    pub fn change(&self, attribute: &str) -> Option<&Change> {
+        self.changes.iter().find(|change| change.attribute == attribute)
+    }
+
+    pub fn has(&self, attribute: &str) -> bool {
+        self.change(attribute).is_some()
+    }
+}
+
+impl Change {
+    pub fn new(attribute: &str, from: Option<String>, to: Option<String>) -> Self {
+        Change { attribute: attribute.to_owned(), from, to, old_text: None, new_text: None }
+    }
+
+    /// From one value to another.
+    pub fn from_to(attribute: &str, from: impl ToString, to: impl ToString) -> Self {
+        Change::new(attribute, Some(from.to_string()), Some(to.to_string()))
+    }
+}
+
+/// Why an operation on a resource failed, told for the person who has to mend it.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Failure {
+    /// One line: what was tried and what was seen.
+    pub reason: String,
+    /// The way out, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Standard error, unit state, log lines, evidence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<Detail>,
+}
+
+/// A titled piece of text below a failure.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Detail {
+    pub title: String,
+    pub text: String,
+}
+
+impl Failure {
+    pub fn new(reason: impl Into<String>) -> Self {
+        Failure { reason: reason.into(), ..Failure::default() }
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub fn detail(mut self, title: impl Into<String>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        if !text.trim().is_empty() {
+            self.details.push(Detail { title: title.into(), text });
+        }
+        self
+    }
+
+    /// From an operation on a path, with the error in the system's words.
+    pub fn io(tried: impl std::fmt::Display, error: &std::io::Error) -> Self {
+        Failure::new(format!("{tried}: {}", io_words(error)))
+    }
+}
+
+/// The system's words without Rust's `(os error N)`.
+pub fn io_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}

@@ -1,0 +1,184 @@
+//! What converge can hold true, one file a type. A resource's code runs on the machine it
+//! manages: it sees `system`, and never a host name, SSH or YAML.
+//!
+//! A new type is its file and its line in the registry below. The struct is what a spec's item
+//! deserializes to; its doc comments are the reference page, written for operators.
+
+mod check;
+pub mod common;
+mod directory;
+mod file;
+mod symlink;
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{Action, Change, Check, Detail, Failure, Lack, Needed, Thing, Waiting, io_words};
+
+use crate::attribute::{AbsPath, Content, Trigger};
+use crate::system::System;
+
+/// What every type can do.
+pub trait Resource {
+    /// The name that stands after the type in the spec, normalised: `type:name` is the identity.
+    fn name(&self) -> String;
+
+    /// What it provides and what it stands on: the graph's implied edges.
+    fn links(&self) -> Links;
+
+    /// Reads the machine and says which changes are still needed. Changes nothing.
+    fn check(&self, system: &System) -> Result<Check, Failure>;
+
+    /// Makes the changes that `check` found. It is checked again afterwards by the caller.
+    fn apply(&self, system: &System, needed: &Needed) -> Result<(), Failure>;
+
+    /// Attributes that exclude each other, or that need each other: each problem names the
+    /// attribute it is about and says the way out.
+    fn validate(&self) -> Vec<Invalid> {
+        Vec::new()
+    }
+
+    /// What to show when it failed, beside the failure itself: a unit's state and log lines.
+    fn evidence(&self, _system: &System) -> Vec<Detail> {
+        Vec::new()
+    }
+
+    /// Looks outward and cannot be applied (a port, a URL): it is checked when its turn comes,
+    /// and not with the others when its host is reached.
+    fn is_probe(&self) -> bool {
+        false
+    }
+
+    /// The paths whose content it stands for where another resource's `restart_on` names it.
+    fn content_paths(&self) -> Vec<AbsPath> {
+        Vec::new()
+    }
+
+    /// Its `source` and `template` attributes, to be read on the controller.
+    fn sources(&mut self) -> Vec<SourceSlot<'_>> {
+        Vec::new()
+    }
+
+    /// Its declared contents, which a check needs only the hashes of.
+    fn contents(&mut self) -> Vec<&mut Content> {
+        Vec::new()
+    }
+
+    /// Its lists of triggers (`restart_on`), with the attribute's name.
+    fn triggers(&mut self) -> Vec<(&'static str, &mut Vec<Trigger>)> {
+        Vec::new()
+    }
+
+    /// Whether old and new content may be shown.
+    fn shows_diff(&self) -> bool {
+        true
+    }
+}
+
+/// One complaint of `validate`.
+#[derive(Debug, PartialEq)]
+pub struct Invalid {
+    /// The attribute to point at; the item itself where it is not written.
+    pub attribute: &'static str,
+    pub what: String,
+    pub help: String,
+}
+
+impl Invalid {
+    pub fn new(attribute: &'static str, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Invalid { attribute, what: what.into(), help: help.into() }
+    }
+}
+
+/// A place for content that lies beside the spec: the loader reads `path`, renders it where it
+/// is a template, and puts it into `content`.
+pub struct SourceSlot<'a> {
+    /// `source` or `template`.
+    pub attribute: &'static str,
+    pub is_template: bool,
+    pub path: &'a mut Option<String>,
+    pub content: &'a mut Option<Content>,
+}
+
+/// What a resource provides and what it stands on.
+#[derive(Default, Debug)]
+pub struct Links {
+    pub provides: Vec<Thing>,
+    pub stands_on: Vec<(Thing, &'static str)>,
+    /// Declared to be gone: what stands on it goes first.
+    pub is_removal: bool,
+}
+
+impl Links {
+    pub fn provides(mut self, thing: Thing) -> Self {
+        self.provides.push(thing);
+        self
+    }
+
+    /// `why` completes the sentence "A comes first because B is ...": `its parent directory`.
+    pub fn stands_on(mut self, thing: Thing, why: &'static str) -> Self {
+        self.stands_on.push((thing, why));
+        self
+    }
+
+    pub fn removal(mut self, is_removal: bool) -> Self {
+        self.is_removal = is_removal;
+        self
+    }
+}
+
+/// The registry: type word, struct. The word is also the key under which the name stands.
+macro_rules! registry {
+    ($($word:literal => $module:ident::$type:ident,)*) => {
+        /// Any resource, as it crosses the wire.
+        #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+        pub enum AnyResource {
+            $(#[serde(rename = $word)] $type(Box<$module::$type>),)*
+        }
+
+        /// The type words, in the order of the reference.
+        pub const TYPES: &[&str] = &[$($word),*];
+
+        impl AnyResource {
+            /// Reads the attributes of a resource of the type `word`; None for an unknown word.
+            pub fn read<'de, D: serde::Deserializer<'de>>(
+                word: &str,
+                attributes: D,
+            ) -> Option<Result<AnyResource, D::Error>> {
+                match word {
+                    $($word => Some(<$module::$type>::deserialize(attributes).map(|r| AnyResource::$type(Box::new(r)))),)*
+                    _ => None,
+                }
+            }
+
+            pub fn type_word(&self) -> &'static str {
+                match self { $(AnyResource::$type(_) => $word,)* }
+            }
+
+            pub fn as_resource(&self) -> &dyn Resource {
+                match self { $(AnyResource::$type(resource) => resource.as_ref(),)* }
+            }
+
+            pub fn as_resource_mut(&mut self) -> &mut dyn Resource {
+                match self { $(AnyResource::$type(resource) => resource.as_mut(),)* }
+            }
+        }
+
+        /// An example of the type that plans, applies, and applies again without a change.
+        pub fn example(word: &str) -> Option<&'static str> {
+            match word { $($word => Some(<$module::$type>::EXAMPLE),)* _ => None }
+        }
+    };
+}
+
+registry! {
+    "directory" => directory::Directory,
+    "file" => file::File,
+    "symlink" => symlink::Symlink,
+}
+
+impl AnyResource {
+    /// `type:name`.
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.type_word(), self.as_resource().name())
+    }
+}

@@ -1,0 +1,326 @@
+//! Running programs: with a deadline, in a process group of their own, in the C locale, with
+//! everything they say collected.
+
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::System;
+use crate::attribute::CommandLine;
+use crate::resource::{Failure, io_words};
+
+/// No more than this of a program's output is kept: its beginning and its end.
+const OUTPUT_CAP: usize = 256 * 1024;
+
+/// A program to run.
+#[derive(Clone, Debug, Default)]
+pub struct Invocation {
+    argv: Vec<String>,
+    directory: Option<PathBuf>,
+    environment: Vec<(String, String)>,
+    stdin: Option<Vec<u8>>,
+    user: Option<super::users::Account>,
+    locale_untouched: bool,
+}
+
+/// What it said, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Output {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Invocation {
+    pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
+        Invocation { argv: argv.into_iter().map(Into::into).collect(), ..Invocation::default() }
+    }
+
+    /// A command of the user's: its locale is left as it is.
+    pub fn of(command: &CommandLine) -> Self {
+        Invocation { locale_untouched: true, ..Invocation::new(command.argv()) }
+    }
+
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Run as this user, with its groups, HOME, USER and LOGNAME.
+    pub fn user(mut self, account: super::users::Account) -> Self {
+        self.user = Some(account);
+        self
+    }
+
+    /// As a person would type it, for messages.
+    pub fn shown(&self) -> String {
+        CommandLine::Argv(match self.argv.as_slice() {
+            [sh, c, line] if sh == "/bin/sh" && c == "-c" => return line.trim().to_owned(),
+            argv => argv.to_vec(),
+        })
+        .to_string()
+    }
+}
+
+impl Output {
+    pub fn succeeded(&self) -> bool {
+        self.status.success()
+    }
+
+    /// `exit 3`, or `killed by SIGKILL`.
+    pub fn ending(&self) -> String {
+        match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => format!("exit {code}"),
+            (_, Some(signal)) => format!("killed by {}", signal_name(signal)),
+            _ => "ended".to_owned(),
+        }
+    }
+
+    /// A failure that shows what was run and all it said.
+    pub fn failure(&self, tried: impl std::fmt::Display) -> Failure {
+        let said = self.stderr.trim().lines().last().map(|line| format!(": {line}")).unwrap_or_default();
+        Failure::new(format!("{tried}: {}{said}", self.ending()))
+            .detail("stderr", self.stderr.trim_end())
+            .detail("stdout", self.stdout.trim_end())
+    }
+}
+
+fn signal_name(number: i32) -> String {
+    match Signal::from_named_raw(number) {
+        Some(signal) => {
+            let name = format!("{signal:?}");
+            format!("SIG{}", name.trim_matches('"').trim_start_matches("Signal::"))
+        }
+        None => format!("signal {number}"),
+    }
+}
+
+impl System {
+    /// Runs a program to its end, or kills its process group at the operation's deadline.
+    /// Fails where it could not be started or did not end; a non-zero exit is the caller's.
+    pub fn run(&self, invocation: &Invocation) -> Result<Output, Failure> {
+        let mut child = self.spawn(invocation)?;
+        let group = Group::of(&child);
+        let readers = [
+            child.stdout.take().map(|pipe| thread::spawn(move || collect(pipe))),
+            child.stderr.take().map(|pipe| thread::spawn(move || collect(pipe))),
+        ];
+        if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), invocation.stdin.clone()) {
+            // A program that does not read its input is no failure of ours.
+            thread::spawn(move || pipe.write_all(&bytes));
+        }
+        let ended = wait_until(&mut child, self.deadline);
+        if !matches!(ended, Ok(Some(_))) {
+            group.kill(Signal::KILL);
+            drop(child.wait());
+        }
+        let status = match ended {
+            Ok(Some(status)) => status,
+            Ok(None) => {
+                return Err(Failure::new(format!(
+                    "`{}` did not end within its timeout, and was killed",
+                    invocation.shown()
+                ))
+                .help("if it may take longer, give the resource a longer `timeout`"));
+            }
+            Err(error) => return Err(Failure::io(format!("waiting for `{}`", invocation.shown()), &error)),
+        };
+        // A child of the program may hold the pipes open; it has had its chance.
+        let [stdout, stderr] =
+            readers.map(|reader| reader.map(|r| gather(r, self.deadline)).unwrap_or_default());
+        Ok(Output { status, stdout, stderr })
+    }
+
+    /// Runs one of the system's own tools: where it is missing, says so by name.
+    pub fn tool<const N: usize>(&self, argv: [&str; N]) -> Result<Output, Failure> {
+        self.run(&Invocation::new(argv))
+    }
+
+    fn spawn(&self, invocation: &Invocation) -> Result<Child, Failure> {
+        let program = invocation.argv.first().ok_or_else(|| Failure::new("the command is empty"))?;
+        let mut command = Command::new(program);
+        command.args(&invocation.argv[1..]).process_group(0);
+        command.stdin(if invocation.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        if !invocation.locale_untouched {
+            command.env("LC_ALL", "C").env_remove("LANGUAGE");
+        }
+        // cron and sudo hand on short ones, and the tools live in sbin.
+        command.env("PATH", search_path());
+        if let Some(account) = &invocation.user {
+            account.put_on(&mut command);
+        }
+        command.envs(invocation.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(directory) = &invocation.directory {
+            if !directory.is_dir() {
+                return Err(Failure::new(format!("`directory` {} does not exist", directory.display())));
+            }
+            command.current_dir(directory);
+        }
+        command.spawn().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::new(format!("`{program}` is not installed here"))
+                .help(format!("install it, or put it into PATH ({})", search_path())),
+            _ => Failure::new(format!("cannot run `{}`: {}", invocation.shown(), io_words(&error))),
+        })
+    }
+}
+
+/// The caller's PATH, and the usual places that are not in it.
+fn search_path() -> String {
+    let mut path = std::env::var("PATH").unwrap_or_default();
+    for place in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
+        if !path.split(':').any(|there| there == place) {
+            if !path.is_empty() {
+                path.push(':');
+            }
+            path.push_str(place);
+        }
+    }
+    path
+}
+
+fn wait_until(child: &mut Child, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
+    let mut pause = Duration::from_micros(500);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+fn collect(mut pipe: impl Read) -> Vec<u8> {
+    let (mut kept, mut block) = (Vec::new(), [0; 16 * 1024]);
+    while let Ok(count @ 1..) = pipe.read(&mut block) {
+        kept.extend_from_slice(&block[..count]);
+        if kept.len() > OUTPUT_CAP {
+            let middle = OUTPUT_CAP / 2;
+            kept.drain(middle..kept.len() - middle);
+        }
+    }
+    kept
+}
+
+/// What the reader has once the pipe is closed; nothing where a left-behind child holds it.
+fn gather(reader: thread::JoinHandle<Vec<u8>>, deadline: Instant) -> String {
+    let patience = Instant::now() + Duration::from_millis(200);
+    while !reader.is_finished() && Instant::now() < patience.min(deadline) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    if !reader.is_finished() {
+        return String::new();
+    }
+    let bytes = reader.join().unwrap_or_default();
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// The process groups that are running now: killed when the agent has to end.
+static RUNNING: Mutex<Option<HashSet<i32>>> = Mutex::new(None);
+
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Group {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+            running.get_or_insert_default().insert(pid.as_raw_nonzero().get());
+        }
+        Group(pid)
+    }
+
+    fn kill(&self, signal: Signal) {
+        if let Some(pid) = self.0 {
+            // It may have ended in this moment: then there is nothing to kill.
+            let _ = kill_process_group(pid, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+            running.get_or_insert_default().remove(&pid.as_raw_nonzero().get());
+        }
+    }
+}
+
+/// Sends a signal to every program that `run` is waiting for.
+pub fn signal_all(signal: Signal) {
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    for pid in running.iter().flatten().copied().filter_map(Pid::from_raw) {
+        let _ = kill_process_group(pid, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(line: &str) -> Invocation {
+        Invocation::new(["/bin/sh", "-c", line])
+    }
+
+    #[test]
+    fn output_and_ending_are_told() {
+        let output = System::machine().run(&sh("echo out; echo err >&2; exit 3")).unwrap();
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("out\n", "err\n"));
+        assert_eq!(output.ending(), "exit 3");
+        assert_eq!(output.failure("it").reason, "it: exit 3: err");
+        assert_eq!(System::machine().run(&sh("kill -9 $$")).unwrap().ending(), "killed by SIGKILL");
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_killed_with_its_children() {
+        let system = System::machine().within(Duration::from_millis(300));
+        let mark = format!("7{}", std::process::id());
+        let failure = system.run(&sh(&format!("sleep {mark} & sleep {mark}"))).unwrap_err();
+        assert!(failure.reason.contains("did not end within its timeout"), "{}", failure.reason);
+        thread::sleep(Duration::from_millis(50));
+        let left = Command::new("pgrep").args(["-xf", &format!("sleep {mark}")]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&left.stdout), "");
+    }
+
+    #[test]
+    fn a_missing_tool_is_named() {
+        let failure = System::machine().tool(["no-such-tool-here"]).unwrap_err();
+        assert_eq!(failure.reason, "`no-such-tool-here` is not installed here");
+    }
+
+    #[test]
+    fn a_daemon_that_keeps_the_pipes_open_does_not_hold_up_the_run() {
+        let begun = Instant::now();
+        let output = System::machine().run(&sh("sleep 5 & echo started")).unwrap();
+        assert!(output.succeeded());
+        assert!(begun.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn much_output_is_cut_in_the_middle_and_read_to_its_end() {
+        let output = System::machine().run(&sh("yes | head -c 3000000; echo; echo last")).unwrap();
+        assert!(output.stdout.len() <= OUTPUT_CAP && output.stdout.ends_with("last\n"));
+    }
+}
