@@ -8,4 +8,6 @@ pub mod wire;
 pub mod worker;
 
 #[cfg(feature = "controller")]
+pub mod inventory;
+#[cfg(feature = "controller")]
 pub mod node;

@@ -1,0 +1,67 @@
+//! The hosts of a spec: how each is reached, and what has to come first.
+
+use crate::attribute::Span;
+
+/// A host, as its spec declares it. What is None here comes from the user's ssh_config.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Host {
+    pub name: String,
+    pub connection: Connection,
+    pub address: Option<String>,
+    pub port: Option<u16>,
+    pub user: Option<String>,
+    pub identity_file: Option<String>,
+    pub proxy_jump: Option<String>,
+    pub privilege: Privilege,
+    pub become_user: String,
+    /// Keep trying to reach it for so long.
+    pub wait: Option<Wait>,
+    pub tags: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Connection {
+    Ssh,
+    Local,
+}
+
+/// `become`: how the agent gets the rights of `become_user`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Privilege {
+    None,
+    Sudo,
+    Doas,
+}
+
+/// `wait: 5m`, or `{timeout: 5m, every: 2s}`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wait {
+    pub timeout: Span,
+    pub every: Span,
+}
+
+/// How often to look where the spec does not say.
+pub const EVERY: Span = Span::seconds(1);
+
+impl Host {
+    pub fn ssh(name: &str) -> Host {
+        Host {
+            name: name.to_owned(),
+            connection: Connection::Ssh,
+            address: None,
+            port: None,
+            user: None,
+            identity_file: None,
+            proxy_jump: None,
+            privilege: Privilege::None,
+            become_user: "root".to_owned(),
+            wait: None,
+            tags: Vec::new(),
+        }
+    }
+
+    /// The machine converge runs on, as it is where nothing is declared about it.
+    pub fn this_machine() -> Host {
+        Host { connection: Connection::Local, ..Host::ssh("localhost") }
+    }
+}
