@@ -2,7 +2,7 @@
 //! rest in words an operator understands, and writes itself back as text, which is also its
 //! form on the wire.
 
-mod command_line;
+pub mod command_line;
 mod content;
 mod duration;
 mod mode;
@@ -10,7 +10,7 @@ mod path;
 mod trigger;
 
 pub use command_line::CommandLine;
-pub use content::Content;
+pub use content::{Content, hex, sha256_hex};
 pub use duration::Span;
 pub use mode::Mode;
 pub use path::AbsPath;
