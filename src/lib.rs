@@ -8,6 +8,10 @@ pub mod wire;
 pub mod worker;
 
 #[cfg(feature = "controller")]
+pub mod graph;
+#[cfg(feature = "controller")]
 pub mod inventory;
 #[cfg(feature = "controller")]
 pub mod node;
+#[cfg(feature = "controller")]
+pub mod spec;
