@@ -8,6 +8,10 @@ pub mod wire;
 pub mod worker;
 
 #[cfg(feature = "controller")]
+pub mod cli;
+#[cfg(feature = "controller")]
+pub mod command;
+#[cfg(feature = "controller")]
 pub mod event;
 #[cfg(feature = "controller")]
 pub mod graph;
