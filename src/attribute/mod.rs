@@ -9,7 +9,7 @@ mod mode;
 mod path;
 mod trigger;
 
-pub use command_line::CommandLine;
+pub use command_line::{CommandLine, quote};
 pub use content::Content;
 pub use duration::Span;
 pub use mode::Mode;
