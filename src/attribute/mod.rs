@@ -9,8 +9,8 @@ mod mode;
 mod path;
 mod trigger;
 
-pub use command_line::CommandLine;
-pub use content::{Content, hex, sha256_hex};
+pub use command_line::{CommandLine, quote};
+pub use content::Content;
 pub use duration::Span;
 pub use mode::Mode;
 pub use path::AbsPath;

@@ -45,6 +45,14 @@ pub struct Source {
     lines: Vec<u32>,
 }
 
+/// A stretch of whole lines, in bytes.
+pub struct Lines {
+    /// Counted from 0.
+    pub first_line: usize,
+    pub start: usize,
+    pub end: usize,
+}
+
 /// The files of a spec.
 #[derive(Clone, Default, Debug)]
 pub struct Sources {
@@ -68,6 +76,26 @@ impl Sources {
     /// The text that stands there.
     pub fn text(&self, place: Place) -> &str {
         self.get(place.file).text.get(place.start as usize..place.end as usize).unwrap_or("")
+    }
+
+    /// The place without what follows its first line.
+    pub fn first_line(&self, place: Place) -> Place {
+        let text = self.text(place);
+        let line = text.lines().next().unwrap_or("").trim_end();
+        Place { end: place.start + small(line.len()), ..place }
+    }
+
+    /// The whole lines from `start` to `end`, with `before` and `after` more of them.
+    pub fn lines(&self, file: u32, start: usize, end: usize, before: usize, after: usize) -> Lines {
+        let source = self.get(file);
+        let line_of = |at: usize| source.lines.partition_point(|begin| *begin as usize <= at) - 1;
+        let first_line = line_of(start).saturating_sub(before);
+        let behind = line_of(end) + after + 1;
+        Lines {
+            first_line,
+            start: source.lines[first_line] as usize,
+            end: source.lines.get(behind).map_or(source.text.len(), |begin| *begin as usize),
+        }
     }
 
     /// Counted from 1.

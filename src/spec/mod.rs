@@ -11,7 +11,15 @@ use crate::resource::AnyResource;
 use crate::wire::Evidence;
 
 pub mod at;
+mod complaint;
+mod near;
 pub mod problem;
+mod read;
+mod scalar;
+mod scope;
+mod template;
+mod yaml;
+mod yaml_words;
 
 pub use problem::Problems;
 
