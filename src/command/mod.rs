@@ -50,7 +50,7 @@ impl SpecArgs {
 fn complain(problems: &Problems, spec: &Path) {
     let stderr = std::io::stderr();
     let colour = is_lively(&stderr);
-    let count = problems.len();
+    let count = problems.list().len();
     let told = if count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
     let text = problems.render(colour, 100);
     let _ = write!(stderr.lock(), "{text}\n{}: {told}; nothing was touched\n", spec.display());

@@ -5,6 +5,7 @@
 mod decide;
 mod hosts;
 mod select;
+mod traffic;
 mod walk;
 
 use std::sync::Arc;
