@@ -48,6 +48,12 @@ pub trait Resource {
         false
     }
 
+    /// Nothing on the machine shows that it was done (a command that is to run each time): where
+    /// `apply` succeeds it holds, and no check follows in this run.
+    fn is_proved_by_apply(&self) -> bool {
+        false
+    }
+
     /// The paths whose content it stands for where another resource's `restart_on` names it.
     fn content_paths(&self) -> Vec<AbsPath> {
         Vec::new()
