@@ -8,6 +8,7 @@ mod check;
 pub mod common;
 mod directory;
 mod file;
+mod port;
 mod symlink;
 
 use serde::{Deserialize, Serialize};
@@ -179,6 +180,7 @@ macro_rules! registry {
 registry! {
     "directory" => directory::Directory,
     "file" => file::File,
+    "port" => port::Port,
     "symlink" => symlink::Symlink,
 }
 
