@@ -138,7 +138,7 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             count => buffer.extend(&target[..count]),
         }
-        if let Some(message) = buffer.next()? {
+        if let Some(message) = buffer.take_frame()? {
             return Ok(Some(message));
         }
     }
@@ -173,7 +173,7 @@ impl FrameBuffer {
         self.length().map_or(4, |length| length.min(FRAME_CAP) + 4).saturating_sub(have).max(1)
     }
 
-    pub fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+    pub fn take_frame<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         let Some(length) = self.length() else { return Ok(None) };
         if length > FRAME_CAP {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the stream is not converge's"));
@@ -210,7 +210,7 @@ mod tests {
             let (mut buffer, mut seen) = (FrameBuffer::default(), 0);
             for piece in bytes.chunks(size) {
                 buffer.extend(piece);
-                while let Some(message) = buffer.next::<Request>().unwrap() {
+                while let Some(message) = buffer.take_frame::<Request>().unwrap() {
                     assert_eq!(message, request());
                     seen += 1;
                 }
@@ -229,6 +229,6 @@ mod tests {
     fn a_length_beyond_the_cap_is_an_error_and_no_allocation() {
         let mut buffer = FrameBuffer::default();
         buffer.extend(b"\xff\xff\xff\xff");
-        assert!(buffer.next::<Request>().is_err());
+        assert!(buffer.take_frame::<Request>().is_err());
     }
 }

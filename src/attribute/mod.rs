@@ -2,7 +2,7 @@
 //! rest in words an operator understands, and writes itself back as text, which is also its
 //! form on the wire.
 
-mod command_line;
+pub mod command_line;
 mod content;
 mod duration;
 mod mode;

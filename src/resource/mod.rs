@@ -75,6 +75,12 @@ pub trait Resource {
         Vec::new()
     }
 
+    /// The directory that it clears of what no resource declares, and where the loader puts what
+    /// the spec declares below it.
+    fn purges(&mut self) -> Option<(AbsPath, &mut Vec<AbsPath>)> {
+        None
+    }
+
     /// Whether old and new content may be shown.
     fn shows_diff(&self) -> bool {
         true
