@@ -121,12 +121,10 @@ impl Waiting {
     pub fn new(reason: impl Into<String>) -> Self {
         Waiting { reason: reason.into(), passing: false, help: None, details: Vec::new() }
     }
-}
 
-/// It was waited for in vain, or is not waited for.
-impl From<Waiting> for Failure {
-    fn from(Waiting { reason, help, details, .. }: Waiting) -> Self {
-        Failure { reason, help, details }
+    /// It was waited for in vain, or is not waited for.
+    pub fn into_failure(self) -> Failure {
+        Failure { reason: self.reason, help: self.help, details: self.details }
     }
 }
 

@@ -5,6 +5,7 @@
 //! deserializes to; its doc comments are the reference page, written for operators.
 
 mod check;
+mod command;
 pub mod common;
 mod directory;
 mod file;
@@ -184,6 +185,7 @@ macro_rules! registry {
 }
 
 registry! {
+    "command" => command::Command,
     "directory" => directory::Directory,
     "file" => file::File,
     "port" => port::Port,
