@@ -5,9 +5,11 @@
 //! deserializes to; its doc comments are the reference page, written for operators.
 
 mod check;
+mod command;
 pub mod common;
 mod directory;
 mod file;
+mod port;
 mod symlink;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,12 @@ pub trait Resource {
     /// Looks outward and cannot be applied (a port, a URL): it is checked when its turn comes,
     /// and not with the others when its host is reached.
     fn is_probe(&self) -> bool {
+        false
+    }
+
+    /// Nothing on the machine shows that it was done (a command that is to run each time): where
+    /// `apply` succeeds it holds, and no check follows in this run.
+    fn is_proved_by_apply(&self) -> bool {
         false
     }
 
@@ -183,8 +191,10 @@ macro_rules! registry {
 }
 
 registry! {
+    "command" => command::Command,
     "directory" => directory::Directory,
     "file" => file::File,
+    "port" => port::Port,
     "symlink" => symlink::Symlink,
 }
 
