@@ -17,6 +17,8 @@ pub struct Host {
     /// Keep trying to reach it for so long.
     pub wait: Option<Wait>,
     pub tags: Vec<String>,
+    /// Where it is declared, as in `specs/prod.yaml:7`; None for `localhost` where it is not.
+    pub location: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +59,7 @@ impl Host {
             become_user: "root".to_owned(),
             wait: None,
             tags: Vec::new(),
+            location: None,
         }
     }
 

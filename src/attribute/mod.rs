@@ -10,7 +10,7 @@ mod one_or_many;
 mod path;
 mod trigger;
 
-pub use command_line::CommandLine;
+pub use command_line::{CommandLine, quote};
 pub use content::{Content, hex, sha256_hex};
 pub use duration::Span;
 pub use mode::Mode;

@@ -41,3 +41,23 @@ pub(crate) fn replies_to(to: Box<dyn Fn(FromNode) + Send>) -> Sender<Reply> {
     });
     sender
 }
+
+/// Reaches this machine directly, and all others by SSH.
+#[derive(Default)]
+pub struct Connector {}
+
+impl crate::run::Reach for Connector {
+    fn reach(
+        &self,
+        host: &crate::inventory::Host,
+        _patience: std::time::Duration,
+    ) -> Result<Box<dyn Node>, crate::run::Unreachable> {
+        match host.connection {
+            crate::inventory::Connection::Local => Ok(Box::new(LocalNode::default())),
+            crate::inventory::Connection::Ssh => Err(crate::run::Unreachable {
+                failure: crate::resource::Failure::new("not yet"),
+                retry: false,
+            }),
+        }
+    }
+}

@@ -83,6 +83,12 @@ pub trait Resource {
         None
     }
 
+    /// In a plan: what follows for it, now in state, when the content behind `attribute`
+    /// (`restart_on`, ...) will have been changed by `cause`.
+    fn follows(&self, _attribute: &str, _cause: &str) -> Option<(Action, Change)> {
+        None
+    }
+
     /// Whether old and new content may be shown.
     fn shows_diff(&self) -> bool {
         true
