@@ -9,6 +9,7 @@ mod command;
 pub mod common;
 mod directory;
 mod file;
+mod http;
 mod port;
 mod symlink;
 
@@ -194,6 +195,7 @@ registry! {
     "command" => command::Command,
     "directory" => directory::Directory,
     "file" => file::File,
+    "http" => http::Http,
     "port" => port::Port,
     "symlink" => symlink::Symlink,
 }
