@@ -6,9 +6,12 @@
 
 mod check;
 pub mod common;
+mod debt;
 mod directory;
 mod file;
+mod own_file;
 mod symlink;
+mod unit;
 
 use serde::{Deserialize, Serialize};
 
@@ -180,6 +183,7 @@ registry! {
     "directory" => directory::Directory,
     "file" => file::File,
     "symlink" => symlink::Symlink,
+    "unit" => unit::Unit,
 }
 
 impl AnyResource {

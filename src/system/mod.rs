@@ -3,6 +3,7 @@
 
 pub mod commands;
 pub mod files;
+pub mod processes;
 pub mod users;
 
 use std::path::{Path, PathBuf};
