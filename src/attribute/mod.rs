@@ -10,7 +10,7 @@ mod path;
 mod trigger;
 
 pub use command_line::{CommandLine, quote};
-pub use content::Content;
+pub use content::{Content, hex, sha256_hex};
 pub use duration::Span;
 pub use mode::Mode;
 pub use path::AbsPath;
