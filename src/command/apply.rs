@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> u8 {
     if args.ask {
         let planned =
             running::walk(&spec, &selection, &args.run, Purpose::Plan, holder.clone(), Duration::ZERO);
-        let code = planned.exit_code(false);
+        let code = planned.map_or_else(|code| code, |summary| summary.exit_code(false));
         if code != 2 {
             return code;
         }
@@ -63,8 +63,8 @@ pub fn run(args: &Args) -> u8 {
         }
     }
     let left = until.saturating_duration_since(Instant::now());
-    let summary = running::walk(&spec, &selection, &args.run, Purpose::Apply, holder, left);
-    summary.exit_code(args.detailed_exitcode)
+    let applied = running::walk(&spec, &selection, &args.run, Purpose::Apply, holder, left);
+    applied.map_or_else(|code| code, |summary| summary.exit_code(args.detailed_exitcode))
 }
 
 fn asked() -> bool {

@@ -1,5 +1,7 @@
 //! `converge plan SPEC`
 
+use std::time::Duration;
+
 use super::running::{self, RunArgs};
 use crate::run::Purpose;
 
@@ -19,5 +21,6 @@ pub fn run(args: &Args) -> u8 {
         Err(code) => return code,
     };
     let holder = running::holder(&spec);
-    running::walk(&spec, &selection, &args.run, Purpose::Plan, holder, Default::default()).exit_code(false)
+    let planned = running::walk(&spec, &selection, &args.run, Purpose::Plan, holder, Duration::ZERO);
+    planned.map_or_else(|code| code, |summary| summary.exit_code(false))
 }

@@ -1,6 +1,7 @@
 //! What plan and apply share: their options, and a run with its reporter.
 
 use std::io::{BufWriter, stdout};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use clap::{Args, ValueEnum};
 
 use super::{SpecArgs, refuse};
 use crate::event::Summary;
-use crate::node::Connector;
+use crate::inventory::Host;
+use crate::node::{self, Node, ReachOptions, Unreachable};
 use crate::report::{Human, HumanOptions, Json, Reporter, Style, is_lively};
 use crate::run::{self, Options, Purpose, Selection, Selector};
 use crate::spec::Spec;
@@ -43,6 +45,19 @@ pub struct RunArgs {
     /// Print only where something changed or failed: what cron wants.
     #[arg(long)]
     quiet: bool,
+
+    /// An ssh_config other than the user's, as `ssh -F` takes it.
+    #[arg(long, value_name = "FILE", env = "CONVERGE_SSH_CONFIG")]
+    ssh_config: Option<PathBuf>,
+}
+
+/// Reaches hosts as `node` does, an attempt as long as the run wants it.
+struct Connector(ReachOptions);
+
+impl run::Reach for Connector {
+    fn reach(&self, host: &Host, patience: Duration) -> Result<Box<dyn Node>, Unreachable> {
+        node::reach(host, &ReachOptions { connect_timeout: patience, ..self.0.clone() })
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,7 +103,8 @@ pub fn walk(
     purpose: Purpose,
     holder: Holder,
     wait_lock: Duration,
-) -> Summary {
+) -> Result<Summary, u8> {
+    let reach = ReachOptions::new().map_err(|failure| refuse(failure.reason))?;
     let colour = is_lively(&stdout());
     let mut reporter: Box<dyn Reporter> = match args.format {
         Format::Json => Box::new(Json::new(BufWriter::new(stdout()))),
@@ -104,6 +120,7 @@ pub fn walk(
         )),
     };
     let options = Options { purpose, parallel: usize::from(args.parallel), wait_lock, holder };
-    let connector = Arc::new(Connector::default());
-    run::run(spec, selection, &options, connector, &mut |event| reporter.on(&event))
+    let reach = ReachOptions { ssh_config: args.ssh_config.clone(), ..reach };
+    let connector = Arc::new(Connector(reach));
+    Ok(run::run(spec, selection, &options, connector, &mut |event| reporter.on(&event)))
 }

@@ -7,11 +7,14 @@
 mod check;
 mod command;
 pub mod common;
+mod debt;
 mod directory;
 mod file;
 mod http;
+mod own_file;
 mod port;
 mod symlink;
+mod unit;
 
 use serde::{Deserialize, Serialize};
 
@@ -198,6 +201,7 @@ registry! {
     "http" => http::Http,
     "port" => port::Port,
     "symlink" => symlink::Symlink,
+    "unit" => unit::Unit,
 }
 
 impl AnyResource {

@@ -7,21 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::inventory::{Connection, EVERY, Host};
-use crate::node::Node;
+use crate::node::{Node, Unreachable};
 use crate::resource::Failure;
 
 /// How a run reaches machines: by SSH, and in tests otherwise.
 pub trait Reach {
     /// One attempt, which ends within about `patience`.
     fn reach(&self, host: &Host, patience: Duration) -> Result<Box<dyn Node>, Unreachable>;
-}
-
-/// Why a host was not reached in one attempt.
-#[derive(Debug)]
-pub struct Unreachable {
-    pub failure: Failure,
-    /// Another attempt may do better: the host may still be booting.
-    pub retry: bool,
 }
 
 /// One attempt may take so long.

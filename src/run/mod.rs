@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use decide::told;
-pub use hosts::{Reach, Reached, Unreachable};
+pub use hosts::{Reach, Reached};
 pub use select::{Selection, Selector};
 
 use crate::event::{Event, Summary};

@@ -11,10 +11,18 @@ use crate::resource::AnyResource;
 use crate::wire::Evidence;
 
 pub mod at;
+mod beside;
 mod complaint;
+mod connect;
+mod desk;
+mod entry;
+mod gather;
+mod hosts;
+mod load;
 mod near;
 pub mod problem;
 mod read;
+mod reference;
 mod scalar;
 mod scope;
 mod template;
@@ -68,7 +76,8 @@ impl Spec {
     }
 }
 
-/// Reads, resolves and validates a spec.
-pub fn load(_path: &Path, _options: &LoadOptions) -> Result<Spec, Problems> {
-    Err(Problems::default())
+/// Reads, resolves and validates a spec. The problems are all that were found, not only the
+/// first.
+pub fn load(path: &Path, options: &LoadOptions) -> Result<Spec, Problems> {
+    load::load(path, options)
 }

@@ -12,7 +12,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// `did you mean …?`, or the list of what there is.
-pub fn help<'a>(name: &str, known: &[&'a str], what: &str) -> String {
+pub fn help(name: &str, known: &[&str], what: &str) -> String {
     match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("{what}: {}", known.join(", ")),

@@ -49,6 +49,11 @@ impl Problem {
         self
     }
 
+    /// Whether it points into this file.
+    pub fn is_in(&self, file: u32) -> bool {
+        self.labels.first().is_some_and(|(place, _)| place.file == file)
+    }
+
     pub fn help(mut self, help: impl Into<String>) -> Problem {
         self.help = Some(help.into());
         self

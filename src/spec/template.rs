@@ -189,6 +189,20 @@ impl Object for Captured {
     }
 }
 
+/// `host` and `item` where no host is meant: a variable is looked through for its own mistakes.
+#[derive(Debug)]
+pub struct Anything;
+
+impl Object for Anything {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn get_value(self: &Arc<Self>, _name: &Jinja) -> Option<Jinja> {
+        Some(Jinja::from_dyn_object(Arc::clone(self)))
+    }
+}
+
 /// An error of the engine, at its place in the text that was rendered. `place` is all of the
 /// text, and `known` the names that could have been meant.
 pub fn problem(error: &Error, text: &str, place: Place, sources: &Sources, known: &[&str]) -> Problem {
