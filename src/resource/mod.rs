@@ -10,6 +10,7 @@ mod debt;
 mod directory;
 mod file;
 mod own_file;
+mod program;
 mod symlink;
 mod unit;
 
@@ -184,6 +185,7 @@ registry! {
     "file" => file::File,
     "symlink" => symlink::Symlink,
     "unit" => unit::Unit,
+    "program" => program::Program,
 }
 
 impl AnyResource {
