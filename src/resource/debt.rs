@@ -347,7 +347,9 @@ mod tests {
         let (root, system) = machine();
         let (ledger, conf) = (Ledger::of("units", "app.service"), vec![path("/etc/app.conf")]);
         ledger.write(&system, "a1", fingerprints(&system, &conf).unwrap()).unwrap();
-        let record = root.path().join(note_path(&system, ledger.kind, &ledger.name).unwrap().as_str().trim_start_matches('/'));
+        let record = root
+            .path()
+            .join(note_path(&system, ledger.kind, &ledger.name).unwrap().as_str().trim_start_matches('/'));
         std::fs::write(&record, "{\"identity\"").unwrap();
         let later = SystemTime::now() + Duration::from_secs(1);
         assert_eq!(ledger.owed(&system, &running("a1", later), &conf).unwrap(), []);

@@ -8,6 +8,7 @@ mod check;
 pub mod common;
 mod debt;
 mod directory;
+mod domain;
 mod file;
 mod own_file;
 mod program;
@@ -186,6 +187,7 @@ registry! {
     "symlink" => symlink::Symlink,
     "unit" => unit::Unit,
     "program" => program::Program,
+    "domain" => domain::Domain,
 }
 
 impl AnyResource {
