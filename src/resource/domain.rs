@@ -2,6 +2,7 @@
 
 mod config;
 mod listed;
+mod memory;
 mod plan;
 mod xl;
 

@@ -3,6 +3,7 @@
 
 pub mod commands;
 pub mod files;
+pub mod fingerprint;
 pub mod processes;
 pub mod users;
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::listed::{AtWork, Row, Situation, find};
+use super::memory;
 use crate::attribute::AbsPath;
 use crate::resource::Failure;
 use crate::system::System;
@@ -37,7 +38,8 @@ impl Xl<'_> {
         }
         let row = find(&output.stdout, self.name);
         let work = self.at_work(row.as_ref());
-        Ok(Now { situation: Situation::of(row.as_ref(), work), row })
+        let situation = memory::with_patience(row.as_ref(), Situation::of(row.as_ref(), work));
+        Ok(Now { situation, row })
     }
 
     /// Creates it, and waits for `xl` to be done: seconds, or minutes on a slow machine.
