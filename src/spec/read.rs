@@ -246,7 +246,11 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
             Core::Bool(value) => visitor.visit_bool(value),
             _ => {
                 let text = &self.scalar(wanted)?.text;
-                let complaint = Complaint::wants(wanted, format!("the text `{text}`"));
+                let found = match self.node.kind() {
+                    "a number" => format!("the number {text}"),
+                    _ => format!("the text `{text}`"),
+                };
+                let complaint = Complaint::wants(wanted, found);
                 Err(match text.to_ascii_lowercase().as_str() {
                     "yes" | "on" | "y" | "1" => {
                         complaint.help("write true: in YAML 1.2 only true and false are booleans")

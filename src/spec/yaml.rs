@@ -205,6 +205,8 @@ impl<'a> Builder<'a> {
                     ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
                     _ => Style::Quoted,
                 };
+                // The parser writes `~` where nothing is written.
+                let text = if style == Style::Plain && place.is_empty() { "".into() } else { text };
                 (Node::scalar(text, style, place), Size { depth: 0, nodes: 1 })
             }
             Event::SequenceStart(..) => self.sequence(place, depth)?,
