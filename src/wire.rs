@@ -16,6 +16,9 @@ pub const MAGIC: &[u8] = b"\x01CONVERGE-AGENT\x02\n";
 /// No frame is longer: a length beyond it is a broken stream.
 pub const FRAME_CAP: usize = 256 * 1024 * 1024;
 
+/// An empty frame: a sign of life. The controller sends it, and the agent sends it back.
+pub const HEARTBEAT: [u8; 4] = [0; 4];
+
 /// The agent's first frame.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Hello {
@@ -149,6 +152,7 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T
 pub struct FrameBuffer {
     bytes: Vec<u8>,
     taken: usize,
+    heartbeats: usize,
 }
 
 impl FrameBuffer {
@@ -173,7 +177,16 @@ impl FrameBuffer {
         self.length().map_or(4, |length| length.min(FRAME_CAP) + 4).saturating_sub(have).max(1)
     }
 
+    /// How many heartbeats were among the frames since the last call.
+    pub fn take_heartbeats(&mut self) -> usize {
+        std::mem::take(&mut self.heartbeats)
+    }
+
     pub fn take_frame<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        while self.length() == Some(0) {
+            self.taken += HEARTBEAT.len();
+            self.heartbeats += 1;
+        }
         let Some(length) = self.length() else { return Ok(None) };
         if length > FRAME_CAP {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the stream is not converge's"));
@@ -223,6 +236,17 @@ mod tests {
         assert_eq!(receive::<Request>(&mut stream).unwrap(), None);
         let cut = receive::<Request>(&mut &bytes[..9]).unwrap_err();
         assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn heartbeats_are_counted_and_skipped() {
+        let mut buffer = FrameBuffer::default();
+        let bytes = [&HEARTBEAT[..], &frame(&request()).unwrap(), &HEARTBEAT, &HEARTBEAT].concat();
+        buffer.extend(&bytes);
+        assert_eq!(buffer.take_frame::<Request>().unwrap(), Some(request()));
+        assert_eq!(buffer.take_frame::<Request>().unwrap(), None);
+        assert_eq!((buffer.take_heartbeats(), buffer.take_heartbeats()), (3, 0));
+        assert!(buffer.is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod command_line;
 mod content;
 mod duration;
 mod mode;
+mod one_or_many;
 mod path;
 mod trigger;
 
@@ -13,6 +14,7 @@ pub use command_line::{CommandLine, quote};
 pub use content::{Content, hex, sha256_hex};
 pub use duration::Span;
 pub use mode::Mode;
+pub use one_or_many::one_or_many;
 pub use path::AbsPath;
 pub use trigger::Trigger;
 
