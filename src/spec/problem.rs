@@ -172,7 +172,10 @@ impl<'a> Report<'a> {
                 _ => LabeledSpan::new_with_span(Some(label.clone()), span),
             }
         });
-        Report { what, help, excerpt, labels: labels.collect() }
+        let mut labels: Vec<_> = labels.collect();
+        // miette puts labels of one excerpt together only where they follow each other.
+        labels.sort_by_key(LabeledSpan::offset);
+        Report { what, help, excerpt, labels }
     }
 }
 

@@ -252,7 +252,7 @@ impl<'a> Builder<'a> {
             size.holds(key_size);
             size.holds(value_size);
             if key.value == "<<" && is_plain {
-                merged.extend(mappings_to_merge(value)?);
+                merged.extend(mappings_to_merge(value, key.place)?);
                 continue;
             }
             if let Some(first) = places.insert(key.value.clone(), key.place) {
@@ -309,11 +309,10 @@ fn key_text(key: Node) -> Result<(At<String>, bool), Problem> {
 }
 
 /// What follows `<<`: a mapping, or a list of them.
-fn mappings_to_merge(value: Node) -> Result<Vec<(At<String>, Node)>, Problem> {
-    let place = value.place;
+fn mappings_to_merge(value: Node, place: Place) -> Result<Vec<(At<String>, Node)>, Problem> {
     let wrong = || {
         Problem::at(place, "`<<` takes a mapping, or a list of mappings")
-            .label("is neither")
+            .label("is given neither")
             .help("name one with an alias, as in `<<: *defaults`")
     };
     match value.value {
