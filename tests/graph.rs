@@ -136,8 +136,14 @@ resources:
 fn this_machine_takes_part_only_where_it_is_used() {
     let hosts = |spec: &Spec| spec.hosts.iter().map(|host| host.name.clone()).collect::<Vec<_>>();
     assert_eq!(hosts(&spec("hosts: {a: }\nresources: {a: [{file: /x}]}\n")), ["a"]);
-    assert_eq!(hosts(&spec("hosts: {a: }\nresources: {all: [{file: /x}], localhost: [{file: /x}]}\n")), ["a", "localhost"]);
-    assert_eq!(hosts(&spec("hosts: {a: {depends_on: 'host:localhost'}}\nresources: {}\n")), ["a", "localhost"]);
+    assert_eq!(
+        hosts(&spec("hosts: {a: }\nresources: {all: [{file: /x}], localhost: [{file: /x}]}\n")),
+        ["a", "localhost"]
+    );
+    assert_eq!(
+        hosts(&spec("hosts: {a: {depends_on: 'host:localhost'}}\nresources: {}\n")),
+        ["a", "localhost"]
+    );
     assert_eq!(hosts(&spec("resources: [{file: /x}]\n")), ["localhost"]);
 }
 
@@ -172,10 +178,7 @@ resources:
     assert!(shown[0].contains(r#""content":"https://one.example.com 1.10 web1 007""#), "{}", shown[0]);
     assert!(shown[0].contains(r#""mode":"0755""#) && shown[0].contains(r#""backup":true"#), "{}", shown[0]);
     assert!(shown[5].contains("https://example.com 1.10 web2 007"), "{}", shown[5]);
-    assert_eq!(
-        order(&spec)[2..7],
-        ["file:/a", "file:/list/a", "file:/list/b", "file:/map/z", "file:/map/a"]
-    );
+    assert_eq!(order(&spec)[2..7], ["file:/a", "file:/list/a", "file:/list/b", "file:/map/z", "file:/map/a"]);
     assert!(shown[3].contains(r#"'it'\\''s'"#), "{}", shown[3]);
 }
 
@@ -204,7 +207,10 @@ fn includes_bring_hosts_vars_and_resources_and_the_including_file_wins() {
     let directory = tempfile::tempdir().unwrap();
     let put = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
     fs::create_dir(directory.path().join("parts")).unwrap();
-    put("parts/web.yaml", "vars: {port: 80, name: part}\nresources:\n  web1:\n    - file: \"/etc/{{ name }}\"\n      template: web.conf\n");
+    put(
+        "parts/web.yaml",
+        "vars: {port: 80, name: part}\nresources:\n  web1:\n    - file: \"/etc/{{ name }}\"\n      template: web.conf\n",
+    );
     put("parts/web.conf", "{% if port %}\nlisten {{ port }};\n{% endif %}\n");
     put(
         "main.yaml",
@@ -308,4 +314,63 @@ fn the_whole_spec_of_the_language_page_loads() {
     let spec = load(Path::new("tests/specs/good/whole.yaml"), &LoadOptions::default());
     let spec = spec.unwrap_or_else(|problems| panic!("{}", problems.render(false, 100)));
     insta::assert_snapshot!(graph::text(&spec));
+}
+
+#[test]
+fn a_unit_comes_after_its_file_its_drop_ins_and_what_restarts_it() {
+    let spec = spec(
+        r#"
+resources:
+  - unit: app
+    state: active
+    restart_on: [file:/etc/app.conf, /etc/app.env]
+    reload_on: [unit:other]
+  - file: /etc/systemd/system/app.service
+    content: x
+  - file: /etc/systemd/system/app.service.d/limits.conf
+    content: x
+  - file: /etc/systemd/system/app.service-d
+  - file: /etc/app.conf
+    content: x
+  - file: /etc/app.env
+    content: x
+  - unit: other.service
+    content: x
+  - file: /end
+    depends_on: [unit:app, "unit:other"]
+"#,
+    );
+    let edges = edges(&spec);
+    let before: Vec<_> = edges.iter().filter(|edge| edge.contains(" < unit:app:")).collect();
+    assert_eq!(
+        before,
+        [
+            "file:/etc/app.conf < unit:app: restart_on",
+            "file:/etc/app.env < unit:app: restart_on",
+            "unit:other < unit:app: reload_on",
+            "file:/etc/systemd/system/app.service < unit:app: its unit file",
+            "file:/etc/systemd/system/app.service.d/limits.conf < unit:app: its drop-ins",
+        ]
+    );
+    let shown = serde_json::to_string(&spec.items[0].resource).unwrap();
+    assert!(shown.contains(r#""restart_on":["/etc/app.conf","/etc/app.env"]"#), "{shown}");
+    assert!(shown.contains(r#""reload_on":["/etc/systemd/system/other.service"]"#), "{shown}");
+    assert_eq!(edges.iter().filter(|edge| edge.contains(" < file:/end:")).count(), 2);
+}
+
+#[test]
+fn what_a_journey_captures_is_left_for_its_run() {
+    let spec = spec(
+        r#"
+vars: {site: "https://example.com"}
+resources:
+  - http: "{{ site }}/login"
+    timeout: 3s
+    headers: {csrf: "{{ captured.csrf }}", both: "{{ site }} {{ captured.csrf }}"}
+"#,
+    );
+    let shown = serde_json::to_string(&spec.items[0].resource).unwrap();
+    assert!(shown.contains(r#""csrf":"{{ captured.csrf }}""#), "{shown}");
+    assert!(shown.contains(r#""both":"https://example.com {{ captured.csrf }}""#), "{shown}");
+    assert_eq!(spec.items[0].timeout, None);
 }

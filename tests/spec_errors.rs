@@ -86,9 +86,17 @@ fn hostile_files_end_in_an_error_soon() {
     for level in 1..40 {
         doubling.push_str(&format!("  a{level}: \"{{{{ a{0} }}}}{{{{ a{0} }}}}\"\n", level - 1));
     }
+    let mut multiplying = "vars:\n  a0: [x]\n".to_owned();
+    for level in 1..60 {
+        multiplying.push_str(&format!("  a{level}: [\"{{{{ a{0} }}}}\", \"{{{{ a{0} }}}}\"]\n", level - 1));
+    }
+    let mut chain = "vars:\n  a0: x\n".to_owned();
+    for level in 1..50_000 {
+        chain.push_str(&format!("  a{level}: [\"{{{{ a{0} }}}}\"]\n", level - 1));
+    }
     let looping = "resources:\n  - file: /a\n    content: \"{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}\"\n".to_owned();
     let begin = Instant::now();
-    for text in [brackets, braces, dashes, laughs, deep, doubling, looping] {
+    for text in [brackets, braces, dashes, laughs, deep, doubling, multiplying, chain, looping] {
         let report = report_on(text.as_bytes());
         assert!(report.contains("help: "), "{report}");
         assert!(report.len() < 10_000, "a report of {} bytes", report.len());

@@ -127,7 +127,7 @@ impl Complaint {
 fn said(words: &str, place: Place, subject: &str, about: &str) -> Problem {
     let (what, help) = match words.rsplit_once(": ") {
         Some((what, help)) if !what.is_empty() => (what.to_owned(), help.to_owned()),
-        _ => match about.strip_prefix("a `").and_then(|rest| rest.strip_suffix('`')) {
+        _ => match about.strip_prefix("a").and_then(|rest| rest.split('`').nth(1)) {
             Some(word) => (words.to_owned(), format!("`converge explain {word}` shows what it takes")),
             None => (words.to_owned(), "correct it, or leave it out".to_owned()),
         },

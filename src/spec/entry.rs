@@ -246,7 +246,9 @@ impl Context<'_> {
 
     fn draft(&self, desk: &mut Desk, entries: Vec<Entry>, place: Place) -> Option<Draft> {
         let problems = &mut desk.problems;
-        let about = format!("a `{}`", self.word);
+        let article =
+            if self.word == "http" || self.word.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+        let about = format!("{article} `{}`", self.word);
         let (common, own): (Vec<&Entry>, Vec<&Entry>) =
             entries.iter().partition(|(key, _)| self.is_common(&key.value));
         let before = problems.len();

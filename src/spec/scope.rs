@@ -14,6 +14,12 @@ use super::template::{
 };
 use super::yaml::{DEPTH, Node, Scalar, Style, Value};
 
+/// So many variables may stand on one another.
+const CHAIN: usize = 100;
+
+/// So many values may one variable hold.
+const VALUES: usize = 200_000;
+
 /// A variable's name and value as they are written.
 pub type Vars = Vec<(At<String>, Node)>;
 
@@ -223,13 +229,29 @@ impl<'a> Scope<'a> {
             None => {}
         }
         let Some((_, node)) = self.declared.get(name).copied() else { return Ok(Lookup::Unknown) };
+        if self.path.len() > CHAIN {
+            desk.report(
+                Problem::at(place, "variables that refer to variables, more than 100 deep")
+                    .label("here it becomes too deep")
+                    .help("write the value out"),
+            );
+            return Err(Reported);
+        }
         if let Some(first) = self.path.iter().position(|other| other == name) {
             self.circle(desk, first, place);
             return Err(Reported);
         }
         self.path.push(name.to_owned());
-        let rendered = self.render(desk, node);
+        let mut rendered = self.render(desk, node);
         self.path.pop();
+        if rendered.as_ref().is_ok_and(|node| node.size() > VALUES) {
+            desk.report(
+                Problem::at(place, format!("the variable `{name}` holds more than {VALUES} values"))
+                    .label("used here")
+                    .help("lists of lists of lists multiply: make it smaller"),
+            );
+            rendered = Err(Reported);
+        }
         match rendered {
             Ok(node) => {
                 let (node, value) = (Rc::new(node.clone()), to_jinja(&node));

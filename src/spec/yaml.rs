@@ -72,6 +72,15 @@ impl Node {
             if scalar.style == Style::Plain && super::scalar::core(&scalar.text) == super::scalar::Core::Null)
     }
 
+    /// How many values it holds, itself included.
+    pub fn size(&self) -> usize {
+        match &self.value {
+            Value::Scalar(_) => 1,
+            Value::Sequence(items) => items.iter().map(Node::size).sum::<usize>() + 1,
+            Value::Mapping(entries) => entries.iter().map(|(_, value)| value.size()).sum::<usize>() + 1,
+        }
+    }
+
     /// The same value as it appears somewhere else.
     pub fn moved_to(&self, place: Place) -> Node {
         let value = match &self.value {
