@@ -1,5 +1,9 @@
 //! The hosts of a spec: how each is reached, and what has to come first.
 
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, de};
+
 use crate::attribute::Span;
 
 /// A host, as its spec declares it. What is None here comes from the user's ssh_config.
@@ -17,16 +21,20 @@ pub struct Host {
     /// Keep trying to reach it for so long.
     pub wait: Option<Wait>,
     pub tags: Vec<String>,
+    /// Where it is declared, as in `specs/prod.yaml:7`; None for `localhost` where it is not.
+    pub location: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Connection {
     Ssh,
     Local,
 }
 
 /// `become`: how the agent gets the rights of `become_user`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Privilege {
     None,
     Sudo,
@@ -43,6 +51,43 @@ pub struct Wait {
 /// How often to look where the spec does not say.
 pub const EVERY: Span = Span::seconds(1);
 
+impl<'de> Deserialize<'de> for Wait {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Wait, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Long {
+            timeout: Span,
+            #[serde(default)]
+            every: Option<Span>,
+        }
+
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Wait;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration (5m), or {timeout: 5m, every: 2s}")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Wait, E> {
+                Ok(Wait { timeout: text.parse().map_err(E::custom)?, every: EVERY })
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Wait, A::Error> {
+                let long = Long::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                let every = long.every.unwrap_or(EVERY);
+                if every == Span::seconds(0) {
+                    return Err(de::Error::custom(
+                        "`every` is 0s: write how long to pause between two looks",
+                    ));
+                }
+                Ok(Wait { timeout: long.timeout, every })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
 impl Host {
     pub fn ssh(name: &str) -> Host {
         Host {
@@ -57,6 +102,7 @@ impl Host {
             become_user: "root".to_owned(),
             wait: None,
             tags: Vec::new(),
+            location: None,
         }
     }
 

@@ -8,6 +8,20 @@ pub mod wire;
 pub mod worker;
 
 #[cfg(feature = "controller")]
+pub mod cli;
+#[cfg(feature = "controller")]
+pub mod command;
+#[cfg(feature = "controller")]
+pub mod event;
+#[cfg(feature = "controller")]
+pub mod graph;
+#[cfg(feature = "controller")]
 pub mod inventory;
 #[cfg(feature = "controller")]
 pub mod node;
+#[cfg(feature = "controller")]
+pub mod report;
+#[cfg(feature = "controller")]
+pub mod run;
+#[cfg(feature = "controller")]
+pub mod spec;

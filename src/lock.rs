@@ -16,8 +16,12 @@ pub struct MachineLock {
     _file: File,
 }
 
-/// Where this user's locks lie: on a file system that a reboot clears.
+/// Where this user's locks lie: on a file system that a reboot clears, or where
+/// `CONVERGE_RUNTIME_DIR` says.
 pub fn directory(system: &System) -> PathBuf {
+    if let Some(directory) = std::env::var_os("CONVERGE_RUNTIME_DIR").filter(|path| !path.is_empty()) {
+        return PathBuf::from(directory);
+    }
     let uid = rustix::process::geteuid();
     if uid.is_root() {
         return system.root().join("run/converge");

@@ -141,7 +141,7 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             count => buffer.extend(&target[..count]),
         }
-        if let Some(message) = buffer.next()? {
+        if let Some(message) = buffer.take_frame()? {
             return Ok(Some(message));
         }
     }
@@ -182,7 +182,7 @@ impl FrameBuffer {
         std::mem::take(&mut self.heartbeats)
     }
 
-    pub fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+    pub fn take_frame<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         while self.length() == Some(0) {
             self.taken += HEARTBEAT.len();
             self.heartbeats += 1;
@@ -223,7 +223,7 @@ mod tests {
             let (mut buffer, mut seen) = (FrameBuffer::default(), 0);
             for piece in bytes.chunks(size) {
                 buffer.extend(piece);
-                while let Some(message) = buffer.next::<Request>().unwrap() {
+                while let Some(message) = buffer.take_frame::<Request>().unwrap() {
                     assert_eq!(message, request());
                     seen += 1;
                 }
@@ -243,8 +243,8 @@ mod tests {
         let mut buffer = FrameBuffer::default();
         let bytes = [&HEARTBEAT[..], &frame(&request()).unwrap(), &HEARTBEAT, &HEARTBEAT].concat();
         buffer.extend(&bytes);
-        assert_eq!(buffer.next::<Request>().unwrap(), Some(request()));
-        assert_eq!(buffer.next::<Request>().unwrap(), None);
+        assert_eq!(buffer.take_frame::<Request>().unwrap(), Some(request()));
+        assert_eq!(buffer.take_frame::<Request>().unwrap(), None);
         assert_eq!((buffer.take_heartbeats(), buffer.take_heartbeats()), (3, 0));
         assert!(buffer.is_empty());
     }
@@ -253,6 +253,6 @@ mod tests {
     fn a_length_beyond_the_cap_is_an_error_and_no_allocation() {
         let mut buffer = FrameBuffer::default();
         buffer.extend(b"\xff\xff\xff\xff");
-        assert!(buffer.next::<Request>().is_err());
+        assert!(buffer.take_frame::<Request>().is_err());
     }
 }

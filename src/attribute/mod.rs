@@ -2,17 +2,19 @@
 //! rest in words an operator understands, and writes itself back as text, which is also its
 //! form on the wire.
 
-mod command_line;
+pub mod command_line;
 mod content;
 mod duration;
 mod mode;
+mod one_or_many;
 mod path;
 mod trigger;
 
-pub use command_line::CommandLine;
-pub use content::Content;
+pub use command_line::{CommandLine, quote};
+pub use content::{Content, hex, sha256_hex};
 pub use duration::Span;
 pub use mode::Mode;
+pub use one_or_many::one_or_many;
 pub use path::AbsPath;
 pub use trigger::Trigger;
 

@@ -71,10 +71,10 @@ fn symbolic(text: &str) -> Result<Mode, String> {
         }
         for letter in who.chars() {
             bits |= match letter {
-                'u' => read << 6 | special & 0o4000,
-                'g' => read << 3 | special & 0o2000,
-                'o' => read | special & 0o1000,
-                'a' => read * 0o111 | special,
+                'u' => (read << 6) | (special & 0o4000),
+                'g' => (read << 3) | (special & 0o2000),
+                'o' => read | (special & 0o1000),
+                'a' => (read * 0o111) | special,
                 _ => return Err(not_a_mode(text)),
             };
         }
@@ -113,7 +113,7 @@ mod tests {
         for text in ["755", "0755", "0o755", "u=rwx,go=rx", "u=rwx,g=rx,o=rx"] {
             assert_eq!(text.parse(), Ok(Mode(0o755)), "{text}");
         }
-        assert_eq!("u=rwxs,g=rxs,o=t".parse(), Ok(Mode(0o7750 | 0o000)));
+        assert_eq!("u=rwxs,g=rxs,o=t".parse(), Ok(Mode(0o7750)));
         assert_eq!("a=rx".parse(), Ok(Mode(0o555)));
     }
 

@@ -122,7 +122,7 @@ fn read_requests(workers: &Workers, replies: &Sender<Reply>, ending: &mut UnixSt
             Err(error) => return Err(error.into()),
         }
         heard = Instant::now();
-        while let Some(request) = frames.next::<Request>()? {
+        while let Some(request) = frames.take_frame::<Request>()? {
             workers.submit(request);
         }
         if frames.take_heartbeats() > 0 {

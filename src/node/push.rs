@@ -123,7 +123,7 @@ impl Push<'_> {
                 }
             }
             if let Some(buffer) = &mut frames {
-                let hello = buffer.next::<Hello>();
+                let hello = buffer.take_frame::<Hello>();
                 if let Some(hello) = hello.map_err(|error| dialogue.broke(&error, &stderr))? {
                     let frames = frames.unwrap_or_default();
                     return Ok(Started { transport, hello, frames, stderr });

@@ -246,7 +246,7 @@ impl Pump {
 
     fn deliver(&mut self) -> Result<(), End> {
         loop {
-            match self.frames.next::<Reply>() {
+            match self.frames.take_frame::<Reply>() {
                 Ok(Some(reply)) => (self.to)(FromNode::Reply(reply)),
                 Ok(None) => return Ok(()),
                 Err(error) => {

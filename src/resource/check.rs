@@ -34,6 +34,12 @@ pub struct Waiting {
     /// It is on its way and ends by itself (a unit that is activating, a domain that is shutting
     /// down), so it is waited for even where the spec says no `wait`, up to `timeout`.
     pub passing: bool,
+    /// The way out, where one is known, for when it was waited for in vain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// What else was seen: the beginning of a page that is not the right one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<Detail>,
 }
 
 /// The kind of difference, as the plan marks it.
@@ -101,12 +107,24 @@ impl Check {
 
     /// It ends by itself, and is waited for.
     pub fn passing(reason: impl Into<String>) -> Check {
-        Check::Waits(Waiting { reason: reason.into(), passing: true })
+        Check::Waits(Waiting { passing: true, ..Waiting::new(reason) })
     }
 
     /// It is waited for as long as the spec's `wait` says, and not at all without one.
     pub fn waits(reason: impl Into<String>) -> Check {
-        Check::Waits(Waiting { reason: reason.into(), passing: false })
+        Check::Waits(Waiting::new(reason))
+    }
+}
+
+impl Waiting {
+    /// Not passing, and no more to say.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Waiting { reason: reason.into(), passing: false, help: None, details: Vec::new() }
+    }
+
+    /// It was waited for in vain, or is not waited for.
+    pub fn into_failure(self) -> Failure {
+        Failure { reason: self.reason, help: self.help, details: self.details }
     }
 }
 

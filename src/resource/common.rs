@@ -1,6 +1,11 @@
-//! What several types share: their `state`, their owner and mode.
+//! What several types share: their `state`, and owner, group and mode.
 
 use serde::{Deserialize, Serialize};
+
+use super::{Change, Failure, Lack, Links, Thing};
+use crate::attribute::{AbsPath, Mode};
+use crate::system::System;
+use crate::system::files::{Access, Kind, Meta};
 
 /// `state: present | absent`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -17,4 +22,119 @@ pub fn yes() -> bool {
 
 pub fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// Owner, group and mode as declared: what is None is left alone.
+#[derive(Clone, Copy)]
+pub struct Ownership<'a> {
+    pub owner: Option<&'a str>,
+    pub group: Option<&'a str>,
+    pub mode: Option<Mode>,
+}
+
+/// What is declared, in numbers, and what of it the machine does not know yet.
+pub struct Resolved {
+    pub access: Access,
+    pub lacks: Vec<Lack>,
+}
+
+impl Ownership<'_> {
+    pub fn resolve(&self, system: &System) -> Result<Resolved, Failure> {
+        let mut lacks = Vec::new();
+        let uid = match self.owner {
+            None => None,
+            Some(owner) => system.uid(owner)?.or_else(|| {
+                lacks.push(Lack {
+                    thing: Thing::User(owner.to_owned()),
+                    what: format!("there is no user {owner}"),
+                    help: format!("declare it: `- user: {owner}`, or correct `owner`"),
+                });
+                None
+            }),
+        };
+        let gid = match self.group {
+            None => None,
+            Some(group) => system.gid(group)?.or_else(|| {
+                lacks.push(Lack {
+                    thing: Thing::Group(group.to_owned()),
+                    what: format!("there is no group {group}"),
+                    help: format!("declare it: `- group: {group}`, or correct `group`"),
+                });
+                None
+            }),
+        };
+        Ok(Resolved { access: Access { uid, gid, mode: self.mode }, lacks })
+    }
+
+    /// The differences to what is there; all that is declared where nothing is.
+    pub fn changes(&self, system: &System, resolved: &Resolved, there: Option<&Meta>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if let Some(owner) = self.owner {
+            let known = resolved.access.uid;
+            if known.is_none() || there.is_none_or(|there| Some(there.uid) != known) {
+                let from = there.map(|there| system.user_name(there.uid));
+                changes.push(Change::new("owner", from, Some(owner.to_owned())));
+            }
+        }
+        if let Some(group) = self.group {
+            let known = resolved.access.gid;
+            if known.is_none() || there.is_none_or(|there| Some(there.gid) != known) {
+                let from = there.map(|there| system.group_name(there.gid));
+                changes.push(Change::new("group", from, Some(group.to_owned())));
+            }
+        }
+        if let Some(mode) = self.mode
+            && there.is_none_or(|there| there.mode != mode)
+        {
+            let from = there.map(|there| there.mode.to_string());
+            changes.push(Change::new("mode", from, Some(mode.to_string())));
+        }
+        changes
+    }
+
+    /// Who owns it comes before it.
+    pub fn link(&self, mut links: Links) -> Links {
+        if let Some(owner) = self.owner {
+            links = links.stands_on(Thing::User(owner.to_owned()), "its owner");
+        }
+        if let Some(group) = self.group {
+            links = links.stands_on(Thing::Group(group.to_owned()), "its group");
+        }
+        links
+    }
+}
+
+/// Only what `changes` names is set: what is right already stays untouched.
+pub fn only_changed(access: Access, changes: &[Change]) -> Access {
+    let has = |attribute: &str| changes.iter().any(|change| change.attribute == attribute);
+    let (owner, group) = (has("owner"), has("group"));
+    Access {
+        uid: access.uid.filter(|_| owner),
+        gid: access.gid.filter(|_| group),
+        // chown clears setuid and setgid: the mode is set again after it.
+        mode: access.mode.filter(|_| owner || group || has("mode")),
+    }
+}
+
+/// Something of another kind lies at `path`.
+pub fn in_the_way(path: &AbsPath, there: Kind, wanted: &str) -> Failure {
+    Failure::new(format!("{path} is {there}, and {wanted} is declared"))
+        .help("move it away, or let converge replace it with `force: true`")
+}
+
+/// The directory that something would be made in is not there.
+pub fn no_parent(parent: &AbsPath) -> Lack {
+    Lack {
+        thing: Thing::Path(parent.clone()),
+        what: format!("its directory {parent} does not exist"),
+        help: format!("declare it: `- directory: {parent}`"),
+    }
+}
+
+/// A user or group that is still missing when the changes are to be made.
+pub fn nothing_lacking(lacks: &[Lack]) -> Result<(), Failure> {
+    match lacks.first() {
+        None => Ok(()),
+        Some(lack) => Err(Failure::new(lack.what.clone()).help(lack.help.clone())),
+    }
 }

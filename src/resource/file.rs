@@ -1,28 +1,349 @@
-//! placeholder
-use super::{Check, Failure, Links, Needed, Resource};
-use crate::attribute::AbsPath;
-use crate::system::System;
+//! `file`: a plain file, its content, owner, group and mode.
+
+use std::io::Read;
+
 use serde::{Deserialize, Serialize};
+
+use super::common::{Ownership, Presence, in_the_way, is_false, no_parent, nothing_lacking, only_changed};
+use super::{Action, Change, Check, Failure, Invalid, Links, Needed, Resource, SourceSlot, Thing};
+use crate::attribute::{AbsPath, CommandLine, Content, Mode, sha256_hex};
+use crate::system::System;
+use crate::system::commands::Invocation;
+use crate::system::files::{Access, Kind, Meta, Seen};
+
+/// Larger files are compared by their hash only, and shown without a difference.
+const SHOWN: u64 = 64 * 1024;
+
+/// A plain file.
+///
+/// New content is written beside the file and put in its place by rename, with owner and mode
+/// already set, so that nobody ever reads half of it. Owner, group and mode of a file that is
+/// there stay as they are unless declared; a new file is 0644 unless declared, whatever the umask.
+/// Without `content`, `source` or `template` the file exists, whatever is in it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
+    /// The file's absolute path. Its directory must be there, or be declared.
     #[serde(rename = "file")]
     pub path: AbsPath,
+
+    /// `present` or `absent`.
+    #[serde(default)]
+    pub state: Presence,
+
+    /// What is in it, to the byte. End it with a newline (`content: |`) as text files do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+
+    /// A file beside the spec that it is a copy of: a path relative to the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+
+    /// A template beside the spec that it is rendered from: a path relative to the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+
+    /// The user that owns it: a name or a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+
+    /// Its group: a name or a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+
+    /// Its mode, as in `644`, `0644` or `u=rw,go=r`: all of it, so a setuid bit that is there but
+    /// not written is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+
+    /// A command that must exit 0 before new content is put in place; `{}` is the candidate's
+    /// path, as in `validate: visudo -cf {}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate: Option<CommandLine>,
+
+    /// Keep the old content as `NAME.TIME.bak` beside the file when it is replaced.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub backup: bool,
+
+    /// Never show what is in it, nor how it changes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sensitive: bool,
+
+    /// Replace a symlink, a socket or an empty directory that is in the way. A directory that is
+    /// not empty is never replaced.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
 }
+
 impl File {
-    pub const EXAMPLE: &'static str = "";
+    pub const EXAMPLE: &'static str = "\
+- file: /etc/motd
+  content: |
+    This machine is kept by converge.
+  mode: 644
+";
+
+    fn ownership(&self) -> Ownership<'_> {
+        Ownership { owner: self.owner.as_deref(), group: self.group.as_deref(), mode: self.mode }
+    }
 }
+
 impl Resource for File {
     fn name(&self) -> String {
         self.path.to_string()
     }
+
     fn links(&self) -> Links {
-        Links::default()
+        let links = Links::default().provides(Thing::Path(self.path.clone()));
+        let links = self.ownership().link(links.removal(self.state == Presence::Absent));
+        match self.path.parent() {
+            Some(parent) => links.stands_on(Thing::Path(parent), "its parent directory"),
+            None => links,
+        }
     }
-    fn check(&self, _: &System) -> Result<Check, Failure> {
-        Ok(Check::Holds)
+
+    fn validate(&self) -> Vec<Invalid> {
+        let mut invalid = Vec::new();
+        let contents = [
+            ("content", self.content.is_some()),
+            ("source", self.source.is_some()),
+            ("template", self.template.is_some()),
+        ];
+        let given: Vec<_> = contents.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+        if let [first, second, ..] = given[..] {
+            invalid.push(Invalid::new(
+                second,
+                format!("`{first}` and `{second}` both say what is in the file"),
+                "keep one of them",
+            ));
+        }
+        if self.state == Presence::Absent {
+            let more = [
+                ("owner", self.owner.is_some()),
+                ("group", self.group.is_some()),
+                ("mode", self.mode.is_some()),
+                ("validate", self.validate.is_some()),
+            ];
+            for (name, _) in contents.iter().chain(&more).filter(|(_, given)| *given) {
+                invalid.push(Invalid::new(
+                    name,
+                    format!("`{name}` says something of a file that `state: absent` says is gone"),
+                    "leave one of them out",
+                ));
+            }
+        }
+        if let Some(command) = &self.validate {
+            if !command.mentions_placeholder() {
+                invalid.push(Invalid::new(
+                    "validate",
+                    "the command does not name the candidate file",
+                    "write {} where its path belongs, as in `visudo -cf {}`",
+                ));
+            }
+            if given.is_empty() && self.state == Presence::Present {
+                invalid.push(Invalid::new(
+                    "validate",
+                    "there is no content to validate",
+                    "add `content`, `source` or `template`, or leave `validate` out",
+                ));
+            }
+        }
+        if self.path.as_str() == "/" {
+            invalid.push(Invalid::new("file", "/ is a directory", "name a file"));
+        }
+        invalid
     }
-    fn apply(&self, _: &System, _: &Needed) -> Result<(), Failure> {
-        Ok(())
+
+    fn content_paths(&self) -> Vec<AbsPath> {
+        vec![self.path.clone()]
+    }
+
+    fn sources(&mut self) -> Vec<SourceSlot<'_>> {
+        // One of them at most, so that they share the slot for what is read.
+        if self.source.is_some() {
+            let (path, content) = (&mut self.source, &mut self.content);
+            vec![SourceSlot { attribute: "source", is_template: false, path, content }]
+        } else {
+            let (path, content) = (&mut self.template, &mut self.content);
+            vec![SourceSlot { attribute: "template", is_template: true, path, content }]
+        }
+    }
+
+    fn contents(&mut self) -> Vec<&mut Content> {
+        self.content.iter_mut().collect()
+    }
+
+    fn shows_diff(&self) -> bool {
+        !self.sensitive
+    }
+
+    fn check(&self, system: &System) -> Result<Check, Failure> {
+        let seen = system.see(&self.path)?;
+        if self.state == Presence::Absent {
+            return self.check_absent(system, &seen);
+        }
+        let there = match seen {
+            Seen::There(there) => there,
+            Seen::Absent => return self.creation(system, None, None),
+            Seen::NoParent(parent) => return self.creation(system, Some(&parent), None),
+        };
+        match there.kind {
+            Kind::File => {}
+            kind if !self.force => return Err(in_the_way(&self.path, kind, "a file")),
+            Kind::Directory if !system.list(&self.path)?.is_empty() => return Err(self.full_directory()),
+            kind => return self.creation(system, None, Some(kind)),
+        }
+        let resolved = self.ownership().resolve(system)?;
+        let mut changes: Vec<Change> = self.content_change(system, &there)?.into_iter().collect();
+        changes.extend(self.ownership().changes(system, &resolved, Some(&there)));
+        if changes.is_empty() {
+            return Ok(Check::Holds);
+        }
+        Ok(Check::Needs(Needed { action: Action::Change, changes, lacks: resolved.lacks }))
+    }
+
+    fn apply(&self, system: &System, needed: &Needed) -> Result<(), Failure> {
+        let there = match system.see(&self.path)? {
+            Seen::There(there) => Some(there),
+            _ => None,
+        };
+        if needed.action == Action::Remove {
+            return match there {
+                Some(Meta { kind: Kind::Directory, .. }) => system.remove_directory(&self.path),
+                _ => system.remove_file(&self.path),
+            };
+        }
+        let resolved = self.ownership().resolve(system)?;
+        nothing_lacking(&resolved.lacks)?;
+        if needed.action == Action::Change && !needed.has("content") && !needed.has("state") {
+            return system.set_access(&self.path, only_changed(resolved.access, &needed.changes));
+        }
+        let old = there.filter(|there| there.kind == Kind::File);
+        let access = Access {
+            uid: resolved.access.uid.or(old.as_ref().map(|old| old.uid)),
+            gid: resolved.access.gid.or(old.as_ref().map(|old| old.gid)),
+            mode: resolved.access.mode.or(old.as_ref().map(|old| old.mode)),
+        };
+        let bytes = match &self.content {
+            None => &[][..],
+            Some(content) => content
+                .bytes()
+                .ok_or_else(|| Failure::new("the file's content did not arrive with the request"))?,
+        };
+        if old.is_some() && self.backup {
+            let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+            system.keep_backup(&self.path, &format!("{now}.bak"))?;
+        }
+        if let Seen::There(Meta { kind: Kind::Directory, .. }) = system.see(&self.path)? {
+            system.remove_directory(&self.path)?;
+        }
+        system.put_file(&self.path, bytes, access, |candidate| self.approve(system, candidate))
+    }
+}
+
+impl File {
+    fn check_absent(&self, system: &System, seen: &Seen) -> Result<Check, Failure> {
+        let Seen::There(there) = seen else { return Ok(Check::Holds) };
+        match there.kind {
+            Kind::File => {}
+            Kind::Directory if self.force && !system.list(&self.path)?.is_empty() => {
+                return Err(self.full_directory());
+            }
+            _ if self.force => {}
+            kind => {
+                return Err(Failure::new(format!("{} is {kind}, and a file is declared absent", self.path))
+                    .help("declare the thing that it is as absent, or remove it with `force: true`"));
+            }
+        }
+        Ok(Check::needs(Action::Remove, vec![Change::from_to("state", "present", "absent")]))
+    }
+
+    fn full_directory(&self) -> Failure {
+        Failure::new(format!("{} is a directory that is not empty, and is never replaced", self.path))
+            .help(format!("move it away, or declare it: `- directory: {}` with `state: absent`", self.path))
+    }
+
+    fn creation(
+        &self,
+        system: &System,
+        missing: Option<&AbsPath>,
+        in_place_of: Option<Kind>,
+    ) -> Result<Check, Failure> {
+        let mut resolved = self.ownership().resolve(system)?;
+        let was = in_place_of.map_or_else(|| "absent".to_owned(), |kind| kind.to_string());
+        let mut changes = vec![Change::from_to("state", was, "present")];
+        if let Some(content) = &self.content {
+            changes.push(Change::new("content", None, Some(summary(content.sha256(), content.length()))));
+        }
+        changes.extend(self.ownership().changes(system, &resolved, None));
+        resolved.lacks.extend(missing.map(no_parent));
+        let action = if in_place_of.is_some() { Action::Change } else { Action::Create };
+        Ok(Check::Needs(Needed { action, changes, lacks: resolved.lacks }))
+    }
+
+    fn content_change(&self, system: &System, there: &Meta) -> Result<Option<Change>, Failure> {
+        let Some(wanted) = &self.content else { return Ok(None) };
+        let read = || {
+            let mut file = system.open_file(&self.path)?;
+            if there.size <= SHOWN {
+                let mut bytes = Vec::with_capacity(usize::try_from(there.size).unwrap_or(0));
+                let told = |error| Failure::io(format!("reading {}", self.path), &error);
+                file.read_to_end(&mut bytes).map_err(told)?;
+                Ok((sha256_hex(&bytes), Some(bytes)))
+            } else if there.size == wanted.length() {
+                Ok((
+                    hash_of(&mut file)
+                        .map_err(|error| Failure::io(format!("reading {}", self.path), &error))?,
+                    None,
+                ))
+            } else {
+                // Another length is another content: a large file need not be read for that.
+                Ok((String::from("other"), None))
+            }
+        };
+        let (sha256, bytes) = read()?;
+        if sha256 == wanted.sha256() {
+            return Ok(None);
+        }
+        let mut change = Change::from_to(
+            "content",
+            summary(&sha256, there.size),
+            summary(wanted.sha256(), wanted.length()),
+        );
+        if !self.sensitive {
+            change.old_text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        }
+        Ok(Some(change))
+    }
+
+    fn approve(&self, system: &System, candidate: &str) -> Result<(), Failure> {
+        let Some(command) = &self.validate else { return Ok(()) };
+        let command = command.with(candidate);
+        let output = system.run(&Invocation::of(&command))?;
+        if output.succeeded() {
+            return Ok(());
+        }
+        let failure = output.failure(format!("the new content was refused by `{command}`"));
+        Err(failure.help(format!("{} is unchanged: correct its declared content", self.path)))
+    }
+}
+
+fn hash_of(file: &mut std::fs::File) -> std::io::Result<String> {
+    use sha2::{Digest, Sha256};
+    let (mut digest, mut block) = (Sha256::new(), vec![0; 64 * 1024]);
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(crate::attribute::hex(&digest.finalize())),
+            count => digest.update(&block[..count]),
+        }
+    }
+}
+
+/// A content in a few words.
+fn summary(sha256: &str, length: u64) -> String {
+    let unit = if length == 1 { "byte" } else { "bytes" };
+    match sha256.get(..12) {
+        Some(start) => format!("{length} {unit}, sha256 {start}…"),
+        None => format!("{length} {unit}"),
     }
 }

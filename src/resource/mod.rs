@@ -5,10 +5,16 @@
 //! deserializes to; its doc comments are the reference page, written for operators.
 
 mod check;
+mod command;
 pub mod common;
+mod debt;
 mod directory;
 mod file;
+mod http;
+mod own_file;
+mod port;
 mod symlink;
+mod unit;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +54,12 @@ pub trait Resource {
         false
     }
 
+    /// Nothing on the machine shows that it was done (a command that is to run each time): where
+    /// `apply` succeeds it holds, and no check follows in this run.
+    fn is_proved_by_apply(&self) -> bool {
+        false
+    }
+
     /// The paths whose content it stands for where another resource's `restart_on` names it.
     fn content_paths(&self) -> Vec<AbsPath> {
         Vec::new()
@@ -66,6 +78,18 @@ pub trait Resource {
     /// Its lists of triggers (`restart_on`), with the attribute's name.
     fn triggers(&mut self) -> Vec<(&'static str, &mut Vec<Trigger>)> {
         Vec::new()
+    }
+
+    /// The directory that it clears of what no resource declares, and where the loader puts what
+    /// the spec declares below it.
+    fn purges(&mut self) -> Option<(AbsPath, &mut Vec<AbsPath>)> {
+        None
+    }
+
+    /// In a plan: what follows for it, now in state, when the content behind `attribute`
+    /// (`restart_on`, ...) will have been changed by `cause`.
+    fn follows(&self, _attribute: &str, _cause: &str) -> Option<(Action, Change)> {
+        None
     }
 
     /// Whether old and new content may be shown.
@@ -171,9 +195,13 @@ macro_rules! registry {
 }
 
 registry! {
+    "command" => command::Command,
     "directory" => directory::Directory,
     "file" => file::File,
+    "http" => http::Http,
+    "port" => port::Port,
     "symlink" => symlink::Symlink,
+    "unit" => unit::Unit,
 }
 
 impl AnyResource {

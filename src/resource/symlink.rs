@@ -1,28 +1,143 @@
-//! placeholder
-use super::{Check, Failure, Links, Needed, Resource};
+//! `symlink`: a symbolic link and where it points.
+
+use serde::{Deserialize, Serialize};
+
+use super::common::{Presence, in_the_way, is_false, no_parent};
+use super::{Action, Change, Check, Failure, Invalid, Links, Needed, Resource, Thing};
 use crate::attribute::AbsPath;
 use crate::system::System;
-use serde::{Deserialize, Serialize};
+use crate::system::files::{Kind, Meta, Seen};
+
+/// A symbolic link.
+///
+/// The link itself is what is held true; whether its target exists is not looked at. It is
+/// replaced in one step, so that at no moment it is missing.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Symlink {
+    /// Where the link lies: an absolute path.
     #[serde(rename = "symlink")]
     pub path: AbsPath,
+
+    /// `present` or `absent`. Only a link is removed: anything else in its place is a failure.
+    #[serde(default)]
+    pub state: Presence,
+
+    /// Where it points: an absolute path, or one relative to the link's directory. Compared as
+    /// it is written, not by what it leads to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+
+    /// Replace a file or an empty directory that is in the way.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
 }
+
 impl Symlink {
-    pub const EXAMPLE: &'static str = "";
+    pub const EXAMPLE: &'static str = "\
+- symlink: /srv/www/current
+  target: releases/42
+";
 }
+
 impl Resource for Symlink {
     fn name(&self) -> String {
         self.path.to_string()
     }
+
     fn links(&self) -> Links {
-        Links::default()
+        let links = Links::default().provides(Thing::Path(self.path.clone()));
+        let links = links.removal(self.state == Presence::Absent);
+        match self.path.parent() {
+            Some(parent) => links.stands_on(Thing::Path(parent), "its parent directory"),
+            None => links,
+        }
     }
-    fn check(&self, _: &System) -> Result<Check, Failure> {
-        Ok(Check::Holds)
+
+    fn validate(&self) -> Vec<Invalid> {
+        match (&self.target, self.state) {
+            (None, Presence::Present) => vec![Invalid::new(
+                "symlink",
+                "`target` is missing: where is the link to point?",
+                "add `target: PATH`, or `state: absent` if the link is to go",
+            )],
+            (Some(target), Presence::Present) if target.is_empty() || target.contains('\0') => {
+                vec![Invalid::new("target", "no link can point to this", "write a path")]
+            }
+            (Some(_), Presence::Absent) => vec![Invalid::new(
+                "target",
+                "`target` says where the link points, and `state: absent` that there is none",
+                "leave one of them out",
+            )],
+            _ => Vec::new(),
+        }
     }
-    fn apply(&self, _: &System, _: &Needed) -> Result<(), Failure> {
-        Ok(())
+
+    fn content_paths(&self) -> Vec<AbsPath> {
+        vec![self.path.clone()]
+    }
+
+    fn check(&self, system: &System) -> Result<Check, Failure> {
+        let seen = system.see(&self.path)?;
+        if self.state == Presence::Absent {
+            return match seen {
+                Seen::There(Meta { kind: Kind::Symlink, .. }) => {
+                    let target = system.link_target(&self.path)?;
+                    Ok(Check::needs(Action::Remove, vec![Change::new("target", Some(target), None)]))
+                }
+                Seen::There(there) if self.force && there.kind != Kind::Directory => {
+                    let from = Some(there.kind.to_string());
+                    Ok(Check::needs(Action::Remove, vec![Change::new("state", from, Some("absent".into()))]))
+                }
+                Seen::There(there) => Err(Failure::new(format!(
+                    "{} is {}, and a symlink is declared absent",
+                    self.path, there.kind
+                ))
+                .help("converge removes only the link: declare the thing that it is as absent")),
+                Seen::Absent | Seen::NoParent(_) => Ok(Check::Holds),
+            };
+        }
+        let wanted = self.target.clone().unwrap_or_default();
+        match seen {
+            Seen::There(Meta { kind: Kind::Symlink, .. }) => {
+                let target = system.link_target(&self.path)?;
+                let changed = target != wanted;
+                let changes = changed.then(|| Change::from_to("target", target, wanted));
+                Ok(Check::of(Action::Change, changes.into_iter().collect()))
+            }
+            Seen::There(there) if self.force => {
+                if there.kind == Kind::Directory && !system.list(&self.path)?.is_empty() {
+                    return Err(Failure::new(format!(
+                        "{} is a directory that is not empty, and is never replaced",
+                        self.path
+                    ))
+                    .help("move it away, or declare it absent first"));
+                }
+                let change = Change::from_to("state", there.kind, "a symlink");
+                Ok(Check::needs(Action::Change, vec![change, Change::new("target", None, Some(wanted))]))
+            }
+            Seen::There(there) => Err(in_the_way(&self.path, there.kind, "a symlink")),
+            Seen::Absent => Ok(self.creation(wanted, None)),
+            Seen::NoParent(parent) => Ok(self.creation(wanted, Some(&parent))),
+        }
+    }
+
+    fn apply(&self, system: &System, needed: &Needed) -> Result<(), Failure> {
+        if needed.action == Action::Remove {
+            return system.remove_file(&self.path);
+        }
+        if let Seen::There(Meta { kind: Kind::Directory, .. }) = system.see(&self.path)? {
+            system.remove_directory(&self.path)?;
+        }
+        system.put_link(&self.path, self.target.as_deref().unwrap_or_default())
+    }
+}
+
+impl Symlink {
+    fn creation(&self, target: String, missing: Option<&AbsPath>) -> Check {
+        let changes =
+            vec![Change::from_to("state", "absent", "present"), Change::new("target", None, Some(target))];
+        let lacks = missing.map(no_parent).into_iter().collect();
+        Check::Needs(Needed { action: Action::Create, changes, lacks })
     }
 }

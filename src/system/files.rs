@@ -1,1 +1,584 @@
+//! Files, safely: the last component of a path is never followed where it is a link, and a link
+//! on the way only where root or the running user made it. What is written appears whole, by
+//! rename, with its owner and mode already set.
 
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode as Bits, OFlags, RenameFlags, Stat, Uid, chownat, fchmod, fchown, fdatasync,
+    linkat, mkdirat, openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::System;
+use crate::attribute::{AbsPath, Mode};
+use crate::resource::Failure;
+
+/// As many links as the kernel itself follows on the way to a file.
+const MOST_LINKS: usize = 40;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    File,
+    Directory,
+    Symlink,
+    /// A socket, a pipe, a device.
+    Special,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::File => "a file",
+            Kind::Directory => "a directory",
+            Kind::Symlink => "a symlink",
+            Kind::Special => "a device, socket or pipe",
+        })
+    }
+}
+
+/// What lies at a path, itself and not what it points to.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    pub kind: Kind,
+    pub mode: Mode,
+    pub uid: u32,
+    pub gid: u32,
+    pub size: u64,
+    pub device: u64,
+    pub inode: u64,
+}
+
+#[derive(Clone, Debug)]
+pub enum Seen {
+    There(Meta),
+    Absent,
+    /// Its directory is not there either; this is the nearest one that is missing.
+    NoParent(AbsPath),
+}
+
+/// Owner, group and mode to set; what is None stays (or, on a new file, is the running user's).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Access {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub mode: Option<Mode>,
+}
+
+/// An open directory, and a name in it.
+pub struct Spot {
+    directory: OwnedFd,
+    name: String,
+    path: AbsPath,
+}
+
+enum Walk {
+    Found(Spot),
+    Missing(AbsPath),
+}
+
+impl System {
+    pub fn see(&self, path: &AbsPath) -> Result<Seen, Failure> {
+        let spot = match self.walk(path)? {
+            Walk::Found(spot) => spot,
+            Walk::Missing(parent) => return Ok(Seen::NoParent(parent)),
+        };
+        match statat(&spot.directory, &*spot.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Seen::There(meta(&stat))),
+            Err(Errno::NOENT) => Ok(Seen::Absent),
+            Err(errno) => Err(failure("reading", path, errno)),
+        }
+    }
+
+    /// The directory of `path`, held open.
+    pub fn spot(&self, path: &AbsPath) -> Result<Spot, Failure> {
+        match self.walk(path)? {
+            Walk::Found(spot) => Ok(spot),
+            Walk::Missing(parent) => {
+                Err(Failure::new(format!("{path}: its directory {parent} does not exist"))
+                    .help(format!("declare it: `- directory: {parent}`")))
+            }
+        }
+    }
+
+    fn walk(&self, path: &AbsPath) -> Result<Walk, Failure> {
+        let top = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open_root = || {
+            rustix::fs::open(&self.root, top, Bits::empty()).map_err(|errno| failure("opening", path, errno))
+        };
+        let mut parts: VecDeque<String> =
+            path.as_str().split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        let Some(name) = parts.pop_back() else {
+            return Ok(Walk::Found(Spot {
+                directory: open_root()?,
+                name: ".".to_owned(),
+                path: path.clone(),
+            }));
+        };
+        let mut directory = open_root()?;
+        let mut here: AbsPath = root_path();
+        let mut links = 0;
+        while let Some(part) = parts.pop_front() {
+            let step = here.join(&part);
+            match openat(&directory, &*part, top | OFlags::NOFOLLOW, Bits::empty()) {
+                Ok(next) => {
+                    directory = next;
+                    here = step;
+                }
+                Err(Errno::NOENT) => return Ok(Walk::Missing(step)),
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    let target = self.trusted_link(&directory, &part, &step, path)?;
+                    links += 1;
+                    if links > MOST_LINKS {
+                        return Err(failure("opening", path, Errno::LOOP));
+                    }
+                    if target.starts_with('/') {
+                        directory = open_root()?;
+                        here = root_path();
+                    }
+                    let target: Vec<_> = target.split('/').filter(|part| !part.is_empty()).collect();
+                    for part in target.into_iter().rev() {
+                        parts.push_front(part.to_owned());
+                    }
+                }
+                Err(errno) => return Err(failure("opening", &step, errno)),
+            }
+        }
+        Ok(Walk::Found(Spot { directory, name, path: path.clone() }))
+    }
+
+    /// Where a link on the way points to, if whoever made it may be trusted.
+    fn trusted_link(
+        &self,
+        directory: &OwnedFd,
+        part: &str,
+        step: &AbsPath,
+        path: &AbsPath,
+    ) -> Result<String, Failure> {
+        let stat = statat(directory, part, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| failure("reading", step, errno))?;
+        let there = meta(&stat);
+        if there.kind != Kind::Symlink {
+            return Err(Failure::new(format!("{path}: {step} is {}, and must be a directory", there.kind)));
+        }
+        let trusted = [0, rustix::process::geteuid().as_raw()];
+        if !trusted.contains(&there.uid) {
+            let owner = self.user_name(there.uid);
+            return Err(Failure::new(format!("{path}: {step} is a link that {owner} made, and is not followed"))
+                .help("a link on the way to a path is followed only where root or the running user made it: name the real path, or give the link to root with `chown -h`"));
+        }
+        let target =
+            readlinkat(directory, part, Vec::new()).map_err(|errno| failure("reading", step, errno))?;
+        target.into_string().map_err(|_| Failure::new(format!("{step}: the link's target is not UTF-8")))
+    }
+
+    /// Where the link at `path` points to.
+    pub fn link_target(&self, path: &AbsPath) -> Result<String, Failure> {
+        let spot = self.spot(path)?;
+        let target = readlinkat(&spot.directory, &*spot.name, Vec::new())
+            .map_err(|errno| failure("reading", path, errno))?;
+        Ok(target.to_string_lossy().into_owned())
+    }
+
+    /// The plain file at `path`, for reading.
+    pub fn open_file(&self, path: &AbsPath) -> Result<File, Failure> {
+        let spot = self.spot(path)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = openat(&spot.directory, &*spot.name, flags, Bits::empty());
+        opened.map(File::from).map_err(|errno| failure("reading", path, errno))
+    }
+
+    /// The whole file; for those that are small by nature.
+    pub fn read_file(&self, path: &AbsPath) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        let read = self.open_file(path)?.read_to_end(&mut bytes);
+        read.map(|_| bytes).map_err(|error| Failure::io(format!("reading {path}"), &error))
+    }
+
+    /// The file's bytes, or None where there is no such file.
+    pub fn read_if_there(&self, path: &AbsPath) -> Result<Option<Vec<u8>>, Failure> {
+        match self.see(path)? {
+            Seen::There(_) => self.read_file(path).map(Some),
+            Seen::Absent | Seen::NoParent(_) => Ok(None),
+        }
+    }
+
+    /// Puts a file in place: whole, by rename, with its owner and mode. `approve` sees the
+    /// candidate's real path first; what it refuses changes nothing.
+    pub fn put_file(
+        &self,
+        path: &AbsPath,
+        bytes: &[u8],
+        access: Access,
+        approve: impl FnOnce(&str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let spot = self.spot(path)?;
+        let temporary = spot.temporary_name();
+        let written = spot.write_temporary(&temporary, bytes, access).and_then(|()| {
+            approve(&spot.path_of(&temporary))?;
+            renameat(&spot.directory, &*temporary, &spot.directory, &*spot.name)
+                .map_err(|errno| failure("replacing", path, errno))
+        });
+        if written.is_err() {
+            // What failed is told; the candidate is no use to anybody.
+            let _ = unlinkat(&spot.directory, &*temporary, AtFlags::empty());
+        }
+        written
+    }
+
+    /// The old content stays under another name beside the file; the new one will have an
+    /// inode of its own.
+    pub fn keep_backup(&self, path: &AbsPath, suffix: &str) -> Result<(), Failure> {
+        let spot = self.spot(path)?;
+        let backup = format!("{}.{suffix}", spot.name);
+        match linkat(&spot.directory, &*spot.name, &spot.directory, &*backup, AtFlags::empty()) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(failure("keeping a backup of", path, errno)),
+        }
+    }
+
+    pub fn make_directory(&self, path: &AbsPath, access: Access) -> Result<(), Failure> {
+        let spot = self.spot(path)?;
+        let temporary = spot.temporary_name();
+        let made = spot.make_temporary_directory(&temporary, access).and_then(|()| {
+            let (from, to) = (&*temporary, &*spot.name);
+            match renameat_with(&spot.directory, from, &spot.directory, to, RenameFlags::NOREPLACE) {
+                // A file system that knows no flags. An empty directory in the way is replaced.
+                Err(Errno::INVAL | Errno::NOSYS) => renameat(&spot.directory, from, &spot.directory, to),
+                renamed => renamed,
+            }
+            .map_err(|errno| failure("making", path, errno))
+        });
+        if made.is_err() {
+            let _ = unlinkat(&spot.directory, &*temporary, AtFlags::REMOVEDIR);
+        }
+        made
+    }
+
+    /// Puts a link in place of what is there, in one step.
+    pub fn put_link(&self, path: &AbsPath, target: &str) -> Result<(), Failure> {
+        let spot = self.spot(path)?;
+        let temporary = spot.temporary_name();
+        spot.remove_leftover(&temporary);
+        symlinkat(target, &spot.directory, &*temporary)
+            .and_then(|()| renameat(&spot.directory, &*temporary, &spot.directory, &*spot.name))
+            .map_err(|errno| {
+                let _ = unlinkat(&spot.directory, &*temporary, AtFlags::empty());
+                failure("making", path, errno)
+            })
+    }
+
+    /// Sets owner and group, then the mode (the other way round the kernel would clear setuid
+    /// bits), of a file or directory, never of what a link points to.
+    pub fn set_access(&self, path: &AbsPath, access: Access) -> Result<(), Failure> {
+        self.spot(path)?.set_access(access)
+    }
+
+    /// Removes a file, a link, a socket.
+    pub fn remove_file(&self, path: &AbsPath) -> Result<(), Failure> {
+        let spot = self.spot(path)?;
+        unlinkat(&spot.directory, &*spot.name, AtFlags::empty())
+            .map_err(|errno| failure("removing", path, errno))
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_directory(&self, path: &AbsPath) -> Result<(), Failure> {
+        let spot = self.spot(path)?;
+        unlinkat(&spot.directory, &*spot.name, AtFlags::REMOVEDIR)
+            .map_err(|errno| failure("removing", path, errno))
+    }
+
+    /// Removes a directory and all in it; not where something is mounted in it, and never
+    /// through a link.
+    pub fn remove_tree(&self, path: &AbsPath) -> Result<(), Failure> {
+        if let Some(mounted) = self.mount_at_or_below(path)? {
+            return Err(Failure::new(format!(
+                "{path} is not removed: a file system is mounted on {mounted}"
+            ))
+            .help(format!("unmount it first: umount {mounted}")));
+        }
+        for name in self.list(path)? {
+            let inner = path.join(&name);
+            match self.see(&inner)? {
+                Seen::There(Meta { kind: Kind::Directory, .. }) => self.remove_tree(&inner)?,
+                Seen::There(_) => self.remove_file(&inner)?,
+                Seen::Absent | Seen::NoParent(_) => {}
+            }
+        }
+        self.remove_directory(path)
+    }
+
+    /// The names in a directory, sorted.
+    pub fn list(&self, path: &AbsPath) -> Result<Vec<String>, Failure> {
+        let spot = self.spot(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let read = || {
+            let directory = openat(&spot.directory, &*spot.name, flags, Bits::empty())?;
+            let mut names = Vec::new();
+            for entry in rustix::fs::Dir::new(directory)? {
+                let name = entry?.file_name().to_string_lossy().into_owned();
+                if name != "." && name != ".." {
+                    names.push(name);
+                }
+            }
+            names.sort();
+            Ok(names)
+        };
+        read().map_err(|errno| failure("reading", path, errno))
+    }
+
+    /// A mount point at `path` or below it.
+    fn mount_at_or_below(&self, path: &AbsPath) -> Result<Option<AbsPath>, Failure> {
+        let real = std::fs::canonicalize(self.locate(path)).unwrap_or_else(|_| self.locate(path));
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")
+            .map_err(|error| Failure::io("reading /proc/self/mountinfo", &error))?;
+        // proc(5): the fifth field, with blanks and backslashes as octal escapes.
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape_octal);
+        Ok(points
+            .filter(|point| PathBuf::from(point).starts_with(&real))
+            .find_map(|point| point.parse().ok()))
+    }
+}
+
+impl Spot {
+    /// One name a file, so that what a killed run left is replaced by the next. Its dots keep
+    /// it out of what reads whole directories (cron.d, sudoers.d, `conf.d/*.conf`).
+    fn temporary_name(&self) -> String {
+        if self.name.len() <= 240 {
+            format!(".{}.converge", self.name)
+        } else {
+            let hash = crate::attribute::sha256_hex(self.name.as_bytes());
+            format!(".{}.converge", &hash[..16])
+        }
+    }
+
+    /// The path of a name in this directory, through the directory that is open here.
+    fn path_of(&self, name: &str) -> String {
+        let open = format!("/proc/self/fd/{}", self.directory.as_raw_fd());
+        let directory = std::fs::read_link(open).map(|path| path.to_string_lossy().into_owned());
+        format!("{}/{name}", directory.unwrap_or_default().trim_end_matches('/'))
+    }
+
+    fn remove_leftover(&self, temporary: &str) {
+        // Mostly there is none. Where it cannot be removed, making the new one says why.
+        if unlinkat(&self.directory, temporary, AtFlags::empty()) == Err(Errno::ISDIR) {
+            let _ = unlinkat(&self.directory, temporary, AtFlags::REMOVEDIR);
+        }
+    }
+
+    fn write_temporary(&self, temporary: &str, bytes: &[u8], access: Access) -> Result<(), Failure> {
+        self.remove_leftover(temporary);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.directory, temporary, flags, Bits::RUSR | Bits::WUSR)
+            .map_err(|errno| failure("writing", &self.path, errno))?;
+        let mut file = File::from(file);
+        file.write_all(bytes).map_err(|error| match error.raw_os_error() {
+            Some(code) => failure("writing", &self.path, Errno::from_raw_os_error(code)),
+            None => Failure::io(format!("writing {}", self.path), &error),
+        })?;
+        set_on(file.as_fd(), access, Some(Mode::from_bits(0o644)))
+            .map_err(|errno| failure("setting owner and mode of", &self.path, errno))?;
+        // After a power cut the name must not stand for an empty file.
+        fdatasync(&file).map_err(|errno| failure("writing", &self.path, errno))
+    }
+
+    fn make_temporary_directory(&self, temporary: &str, access: Access) -> Result<(), Failure> {
+        self.remove_leftover(temporary);
+        mkdirat(&self.directory, temporary, Bits::RWXU)
+            .map_err(|errno| failure("making", &self.path, errno))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.directory, temporary, flags, Bits::empty())
+            .and_then(|directory| set_on(directory.as_fd(), access, Some(Mode::from_bits(0o755))))
+            .map_err(|errno| failure("setting owner and mode of", &self.path, errno))
+    }
+
+    fn set_access(&self, access: Access) -> Result<(), Failure> {
+        let told = |errno| failure("setting owner and mode of", &self.path, errno);
+        if access.uid.is_some() || access.gid.is_some() {
+            let (uid, gid) = (access.uid.map(Uid::from_raw), access.gid.map(Gid::from_raw));
+            chownat(&self.directory, &*self.name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(told)?;
+        }
+        let Some(mode) = access.mode else { return Ok(()) };
+        // The file itself, whatever may be put under its name meanwhile; chmod of a handle
+        // that was not opened for reading goes through /proc.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.directory, &*self.name, flags, Bits::empty()).map_err(told)?;
+        let stat = rustix::fs::fstat(&file).map_err(told)?;
+        if meta(&stat).kind == Kind::Symlink {
+            return Err(Failure::new(format!("{}: a symlink has no mode of its own", self.path)));
+        }
+        let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::chmod(handle, Bits::from_bits_truncate(mode.bits())).map_err(told)
+    }
+}
+
+fn set_on(file: BorrowedFd<'_>, access: Access, default: Option<Mode>) -> Result<(), Errno> {
+    if access.uid.is_some() || access.gid.is_some() {
+        fchown(file, access.uid.map(Uid::from_raw), access.gid.map(Gid::from_raw))?;
+    }
+    match access.mode.or(default) {
+        Some(mode) => fchmod(file, Bits::from_bits_truncate(mode.bits())),
+        None => Ok(()),
+    }
+}
+
+fn root_path() -> AbsPath {
+    "/".parse().expect("`/` is an absolute path")
+}
+
+fn meta(stat: &Stat) -> Meta {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        _ => Kind::Special,
+    };
+    Meta {
+        kind,
+        mode: Mode::from_bits(stat.st_mode),
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        device: stat.st_dev,
+        inode: stat.st_ino,
+    }
+}
+
+fn unescape_octal(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                plain.push_str(&part[3..]);
+            }
+            None => plain.push_str(part),
+        }
+    }
+    plain
+}
+
+/// The failure of a system call on a path, with the way out where there is a usual one.
+pub fn failure(tried: &str, path: &AbsPath, errno: Errno) -> Failure {
+    let failure = Failure::io(format!("{tried} {path}"), &errno.into());
+    let root = rustix::process::geteuid().is_root();
+    match errno {
+        Errno::ACCESS | Errno::PERM if !root => {
+            failure.help("this user may not: give the host `become: sudo`, or run converge as root")
+        }
+        Errno::PERM => failure.help(format!(
+            "root may not: it may be immutable (`lsattr -d {path}`, `chattr -i {path}`), or on a file system without owners"
+        )),
+        Errno::ROFS => failure.help("the file system is mounted read-only: `findmnt -T` shows it; after disk errors the kernel does this by itself, see `dmesg`"),
+        Errno::NOSPC | Errno::DQUOT => {
+            failure.help("the disk (or the quota) is full: `df -h` and `df -i` show it; what was there is untouched")
+        }
+        Errno::NOTEMPTY | Errno::EXIST => failure.help("something else was put there meanwhile: run it again"),
+        Errno::BUSY => failure.help("it is a mount point, or in use: `findmnt` shows it"),
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, System) {
+        let directory = tempfile::tempdir().unwrap();
+        let system = System::under(directory.path());
+        (directory, system)
+    }
+
+    fn path(text: &str) -> AbsPath {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_file_appears_with_its_mode_whatever_the_umask() {
+        let (directory, system) = root();
+        let access = Access { mode: Some(Mode::from_bits(0o4750)), ..Access::default() };
+        system.put_file(&path("/a"), b"text", access, |_| Ok(())).unwrap();
+        let there = std::fs::metadata(directory.path().join("a")).unwrap();
+        assert_eq!(there.mode() & 0o7777, 0o4750);
+        assert_eq!(system.list(&path("/")).unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn a_refused_candidate_leaves_the_old_file_and_nothing_else() {
+        let (_directory, system) = root();
+        system.put_file(&path("/a"), b"old", Access::default(), |_| Ok(())).unwrap();
+        let refuse = |candidate: &str| {
+            assert_eq!(std::fs::read(candidate).unwrap(), b"new");
+            Err(Failure::new("no"))
+        };
+        assert!(system.put_file(&path("/a"), b"new", Access::default(), refuse).is_err());
+        assert_eq!(system.read_file(&path("/a")).unwrap(), b"old");
+        assert_eq!(system.list(&path("/")).unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn a_link_in_the_last_place_is_replaced_and_not_followed() {
+        let (directory, system) = root();
+        std::fs::write(directory.path().join("victim"), "old").unwrap();
+        symlink("victim", directory.path().join("a")).unwrap();
+        assert!(
+            system
+                .set_access(&path("/a"), Access { mode: Some(Mode::from_bits(0o777)), ..Access::default() })
+                .is_err()
+        );
+        system.put_file(&path("/a"), b"new", Access::default(), |_| Ok(())).unwrap();
+        assert_eq!(std::fs::read(directory.path().join("victim")).unwrap(), b"old");
+        assert_eq!(system.read_file(&path("/a")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_link_on_the_way_is_followed_only_where_root_or_this_user_made_it() {
+        let (directory, system) = root();
+        std::fs::create_dir(directory.path().join("run")).unwrap();
+        symlink("/run", directory.path().join("var")).unwrap();
+        system.put_file(&path("/var/a"), b"x", Access::default(), |_| Ok(())).unwrap();
+        assert!(directory.path().join("run/a").exists());
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(directory.path().join("var"), Some(65534), None).unwrap();
+            let refused = system.see(&path("/var/a")).unwrap_err();
+            assert!(refused.reason.contains("is a link that"), "{}", refused.reason);
+        }
+    }
+
+    #[test]
+    fn the_nearest_missing_directory_is_named() {
+        let (_directory, system) = root();
+        let Seen::NoParent(missing) = system.see(&path("/a/b/c")).unwrap() else { panic!() };
+        assert_eq!(missing, path("/a"));
+        std::fs::write(system.locate(&path("/f")), "").unwrap();
+        assert!(system.see(&path("/f/x")).unwrap_err().reason.contains("/f is a file"));
+    }
+
+    #[test]
+    fn a_leftover_of_a_killed_run_is_replaced() {
+        let (directory, system) = root();
+        std::fs::write(directory.path().join(".a.converge"), "half").unwrap();
+        system.put_file(&path("/a"), b"whole", Access::default(), |_| Ok(())).unwrap();
+        assert_eq!(system.list(&path("/")).unwrap(), ["a"]);
+        system.make_directory(&path("/d"), Access::default()).unwrap();
+        let mode = std::fs::metadata(directory.path().join("d")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755);
+    }
+
+    #[test]
+    fn a_tree_is_removed_without_following_links() {
+        let (directory, system) = root();
+        std::fs::create_dir_all(directory.path().join("t/u")).unwrap();
+        std::fs::write(directory.path().join("keep"), "").unwrap();
+        symlink("../keep", directory.path().join("t/link")).unwrap();
+        system.remove_tree(&path("/t")).unwrap();
+        assert_eq!(system.list(&path("/")).unwrap(), ["keep"]);
+    }
+}

@@ -3,6 +3,8 @@
 
 pub mod commands;
 pub mod files;
+pub mod fingerprint;
+pub mod processes;
 pub mod users;
 
 use std::path::{Path, PathBuf};

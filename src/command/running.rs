@@ -1,0 +1,126 @@
+//! What plan and apply share: their options, and a run with its reporter.
+
+use std::io::{BufWriter, stdout};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{SpecArgs, refuse};
+use crate::event::Summary;
+use crate::inventory::Host;
+use crate::node::{self, Node, ReachOptions, Unreachable};
+use crate::report::{Human, HumanOptions, Json, Reporter, Style, is_lively};
+use crate::run::{self, Options, Purpose, Selection, Selector};
+use crate::spec::Spec;
+use crate::system::System;
+use crate::wire::Holder;
+
+#[derive(Args)]
+pub struct RunArgs {
+    /// Only what is on this host; may be given again.
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+
+    /// Only these: type:name, host/type:name or tag:NAME, with * and ?; may be given again.
+    #[arg(long = "only", value_name = "SELECTOR")]
+    only: Vec<String>,
+
+    /// Hosts at once.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel: u16,
+
+    /// Show how contents differ (the default).
+    #[arg(long, overrides_with = "no_diff")]
+    diff: bool,
+
+    /// Do not show how contents differ.
+    #[arg(long)]
+    no_diff: bool,
+
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+
+    /// Print only where something changed or failed: what cron wants.
+    #[arg(long)]
+    quiet: bool,
+
+    /// An ssh_config other than the user's, as `ssh -F` takes it.
+    #[arg(long, value_name = "FILE", env = "CONVERGE_SSH_CONFIG")]
+    ssh_config: Option<PathBuf>,
+}
+
+/// Reaches hosts as `node` does, an attempt as long as the run wants it.
+struct Connector(ReachOptions);
+
+impl run::Reach for Connector {
+    fn reach(&self, host: &Host, patience: Duration) -> Result<Box<dyn Node>, Unreachable> {
+        node::reach(host, &ReachOptions { connect_timeout: patience, ..self.0.clone() })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Human,
+    /// One event a line.
+    Json,
+}
+
+/// The spec and what of it is selected; or the exit code, after telling why not.
+pub fn prepare(spec: &SpecArgs, args: &RunArgs) -> Result<(Spec, Selection), u8> {
+    let spec = spec.load()?;
+    let only: Vec<Selector> = args.only.iter().map(|text| Selector::from(text.as_str())).collect();
+    let selection = Selection::of(&spec, &args.hosts, &only).map_err(|unmatched| {
+        refuse(format!(
+            "nothing in {} matches {}\nhelp: `converge graph {}` lists its hosts and resources",
+            spec.path.display(),
+            unmatched.join(", "),
+            spec.path.display(),
+        ))
+    })?;
+    Ok((spec, selection))
+}
+
+/// This run, for whoever finds its lock.
+pub fn holder(spec: &Spec) -> Holder {
+    let now = jiff::Timestamp::now();
+    let pid = std::process::id();
+    Holder {
+        run: format!("{pid}-{}", now.as_nanosecond()),
+        user: System::machine().user_name(rustix::process::geteuid().as_raw()),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        pid,
+        since: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        spec: spec.path.display().to_string(),
+    }
+}
+
+pub fn walk(
+    spec: &Spec,
+    selection: &Selection,
+    args: &RunArgs,
+    purpose: Purpose,
+    holder: Holder,
+    wait_lock: Duration,
+) -> Result<Summary, u8> {
+    let reach = ReachOptions::new().map_err(|failure| refuse(failure.reason))?;
+    let colour = is_lively(&stdout());
+    let mut reporter: Box<dyn Reporter> = match args.format {
+        Format::Json => Box::new(Json::new(BufWriter::new(stdout()))),
+        Format::Human => Box::new(Human::new(
+            BufWriter::new(stdout()),
+            HumanOptions {
+                style: Style { colour },
+                is_live: colour,
+                shows_diff: args.diff || !args.no_diff,
+                is_quiet: args.quiet,
+                is_plan: purpose == Purpose::Plan,
+            },
+        )),
+    };
+    let options = Options { purpose, parallel: usize::from(args.parallel), wait_lock, holder };
+    let reach = ReachOptions { ssh_config: args.ssh_config.clone(), ..reach };
+    let connector = Arc::new(Connector(reach));
+    Ok(run::run(spec, selection, &options, connector, &mut |event| reporter.on(&event)))
+}

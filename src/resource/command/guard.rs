@@ -1,0 +1,122 @@
+//! The guards of a command: what is to come of it, and what is asked before it runs.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+
+use super::{Command, record};
+use crate::attribute::{AbsPath, CommandLine, Trigger};
+use crate::resource::{Change, Failure};
+use crate::system::System;
+use crate::system::commands::{Invocation, Output};
+
+/// What `unless` says.
+pub enum Unless {
+    NotAsked,
+    NothingToDo,
+    /// How it ended, as in `exit 1`.
+    Exited(String),
+}
+
+impl Command {
+    /// What `creates`, `removes` and `on_change_of` declare and is not so yet.
+    pub fn missing_outcomes(&self, system: &System) -> Result<Vec<Change>, Failure> {
+        let mut missing = Vec::new();
+        for path in &self.creates {
+            if !is_there(system, path)? {
+                missing.push(Change::new("creates", None, Some(path.to_string())));
+            }
+        }
+        for path in &self.removes {
+            if !is_gone(system, path)? {
+                missing.push(Change::new("removes", Some(path.to_string()), None));
+            }
+        }
+        let contents = self.contents_now(system)?;
+        if !contents.is_empty() {
+            let last = record::read(system, &self.record_name())?;
+            for (path, content) in &contents {
+                let before = last.get(path);
+                if before != Some(content) {
+                    let told = |content: &String| format!("{path} {}", brief(content));
+                    missing.push(Change::new("on_change_of", before.map(told), Some(told(content))));
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Each trigger's path and the fingerprint of what it holds.
+    pub fn contents_now(&self, system: &System) -> Result<BTreeMap<AbsPath, String>, Failure> {
+        let mut contents = BTreeMap::new();
+        for trigger in &self.on_change_of {
+            match trigger {
+                Trigger::Path(path) => contents.insert(path.clone(), system.fingerprint(path)?),
+                Trigger::Reference(reference) => {
+                    return Err(Failure::new(format!("`on_change_of`: {reference} stands for no path")));
+                }
+            };
+        }
+        Ok(contents)
+    }
+
+    /// Whether `only_if` lets it run.
+    pub fn is_called_for(&self, system: &System) -> Result<bool, Failure> {
+        match &self.only_if {
+            Some(guard) => Ok(self.ask(system, "only_if", guard)?.succeeded()),
+            None => Ok(true),
+        }
+    }
+
+    pub fn unless_refuses(&self, system: &System) -> Result<Unless, Failure> {
+        let Some(guard) = &self.unless else { return Ok(Unless::NotAsked) };
+        let output = self.ask(system, "unless", guard)?;
+        Ok(if output.succeeded() { Unless::NothingToDo } else { Unless::Exited(output.ending()) })
+    }
+
+    fn ask(&self, system: &System, word: &str, guard: &CommandLine) -> Result<Output, Failure> {
+        let invocation = match guard {
+            CommandLine::Shell(_) => Invocation::of(guard),
+            // Through a shell, so that a program that is not installed (yet) is exit 127, as in a
+            // string: an answer, and no failure of the plan.
+            CommandLine::Argv(argv) => {
+                let through = ["/bin/sh", "-c", "exec \"$@\"", "sh"].map(str::to_owned);
+                Invocation::of(&CommandLine::Argv([&through[..], argv].concat()))
+            }
+        };
+        let shown = invocation.shown();
+        system.run(&self.invocation(system, invocation)?).map_err(|mut failure| {
+            failure.reason = format!("{word}: {}", failure.reason.replace(&shown, &guard.to_string()));
+            failure
+        })
+    }
+
+    /// The record's name: the command as it would be executed, so that a changed one is another.
+    pub fn record_name(&self) -> String {
+        let parts = (&self.name, &self.run, &self.directory, &self.user);
+        crate::attribute::sha256_hex(format!("{parts:?}").as_bytes())
+    }
+}
+
+/// The beginning of a fingerprint is enough to tell two apart.
+fn brief(fingerprint: &str) -> &str {
+    let fingerprint = fingerprint.split_once(':').map_or(fingerprint, |(_, hash)| hash);
+    fingerprint.get(..8).unwrap_or(fingerprint)
+}
+
+/// Links are followed: a dangling one leads to nothing.
+pub fn is_there(system: &System, path: &AbsPath) -> Result<bool, Failure> {
+    found(path, std::fs::metadata(system.locate(path)).map(drop))
+}
+
+/// Not even a dangling link is left.
+fn is_gone(system: &System, path: &AbsPath) -> Result<bool, Failure> {
+    found(path, std::fs::symlink_metadata(system.locate(path)).map(drop)).map(|there| !there)
+}
+
+fn found(path: &AbsPath, looked: std::io::Result<()>) -> Result<bool, Failure> {
+    match looked {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(Failure::io(format!("reading {path}"), &error)),
+    }
+}

@@ -1,0 +1,84 @@
+//! The file that a unit or a program brings along: its unit file, its program file.
+
+use super::common::{in_the_way, no_parent};
+use super::{Change, Failure, Invalid, Lack, SourceSlot};
+use crate::attribute::{AbsPath, Content, Mode, sha256_hex};
+use crate::system::System;
+use crate::system::files::{Access, Kind, Meta, Seen};
+
+/// What is off about it, and what is missing before it can be written.
+#[derive(Default)]
+pub struct Difference {
+    pub change: Option<Change>,
+    pub lack: Option<Lack>,
+}
+
+/// Compares the file at `path` with what is declared.
+pub fn compare(system: &System, path: &AbsPath, wanted: &Content) -> Result<Difference, Failure> {
+    let created = Change::new("content", None, Some(summary(wanted.sha256(), wanted.length())));
+    match system.see(path)? {
+        Seen::Absent => Ok(Difference { change: Some(created), lack: None }),
+        Seen::NoParent(parent) => Ok(Difference { change: Some(created), lack: Some(no_parent(&parent)) }),
+        Seen::There(Meta { kind: Kind::File, .. }) => {
+            let bytes = system.read_file(path)?;
+            let sha256 = sha256_hex(&bytes);
+            if sha256 == wanted.sha256() {
+                return Ok(Difference::default());
+            }
+            let from = summary(&sha256, bytes.len() as u64);
+            let mut change = Change::from_to("content", from, summary(wanted.sha256(), wanted.length()));
+            change.old_text = String::from_utf8(bytes).ok();
+            Ok(Difference { change: Some(change), lack: None })
+        }
+        Seen::There(other) => Err(in_the_way(path, other.kind, "a file of its own")
+            .help(format!("move {path} away: what is declared as `content` is to lie there"))),
+    }
+}
+
+/// Writes it: 0644, as such files are, unless it is there with another mode.
+pub fn put(system: &System, path: &AbsPath, content: &Content) -> Result<(), Failure> {
+    let bytes = content
+        .bytes()
+        .ok_or_else(|| Failure::new(format!("the content of {path} did not arrive with the request")))?;
+    let access = match system.see(path)? {
+        Seen::There(old) if old.kind == Kind::File => {
+            Access { uid: Some(old.uid), gid: Some(old.gid), mode: Some(old.mode) }
+        }
+        _ => Access { mode: Some(Mode::from_bits(0o644)), ..Access::default() },
+    };
+    system.put_file(path, bytes, access, |_| Ok(()))
+}
+
+/// At most one of them says what is in it.
+pub fn exclude_each_other(given: &[(&'static str, bool)]) -> Option<Invalid> {
+    let given: Vec<_> = given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+    let [first, second, ..] = given[..] else { return None };
+    Some(Invalid::new(
+        second,
+        format!("`{first}` and `{second}` both say what is in its file"),
+        "keep one of them",
+    ))
+}
+
+fn summary(sha256: &str, length: u64) -> String {
+    format!("{length} bytes, sha256 {}", &sha256[..12.min(sha256.len())])
+}
+
+/// The change where what lies there now is taken away first.
+pub fn replacing(wanted: &Content) -> Difference {
+    let change = Change::new("content", None, Some(summary(wanted.sha256(), wanted.length())));
+    Difference { change: Some(change), lack: None }
+}
+
+/// The slots of `source` and `template`; one of them at most is given, so they share `content`.
+pub fn sources<'a>(
+    source: &'a mut Option<String>,
+    template: &'a mut Option<String>,
+    content: &'a mut Option<Content>,
+) -> Vec<SourceSlot<'a>> {
+    if source.is_some() {
+        vec![SourceSlot { attribute: "source", is_template: false, path: source, content }]
+    } else {
+        vec![SourceSlot { attribute: "template", is_template: true, path: template, content }]
+    }
+}

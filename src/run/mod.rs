@@ -1,0 +1,71 @@
+//! One walk over the graph, for plan and apply alike. Each host is reached as soon as what it
+//! depends on holds; all its resources are checked in one batch; then each resource has its turn
+//! when its dependencies are settled. What fails skips what depends on it, and nothing else.
+
+mod decide;
+mod hosts;
+mod select;
+mod traffic;
+mod walk;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use decide::told;
+pub use hosts::{Reach, Reached};
+pub use select::{Selection, Selector};
+
+use crate::event::{Event, Summary};
+use crate::spec::Spec;
+use crate::wire::Holder;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Say what `apply` would do.
+    Plan,
+    /// Make it so. One run at a time for each machine: this is who we are.
+    Apply,
+}
+
+pub struct Options {
+    pub purpose: Purpose,
+    /// Hosts at once.
+    pub parallel: usize,
+    /// How long to wait for a machine's lock.
+    pub wait_lock: Duration,
+    pub holder: Holder,
+}
+
+/// The limit of one operation where the spec names none.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Walks the spec to its end and tells everything through `tell`.
+pub fn run(
+    spec: &Spec,
+    selection: &Selection,
+    options: &Options,
+    reach: Arc<dyn Reach + Send + Sync>,
+    tell: &mut dyn FnMut(Event),
+) -> Summary {
+    walk::Walk::new(spec, selection, options, tell).finish(reach)
+}
+
+impl Summary {
+    /// cli.md's exit code. 3 is not for runs: a wrong spec never gets here.
+    pub fn exit_code(&self, detailed: bool) -> u8 {
+        match self.interrupted {
+            Some("SIGINT") => return 130,
+            Some(_) => return 143,
+            None => {}
+        }
+        if self.locked > 0 {
+            4
+        } else if self.failed + self.unreachable + self.unmet > 0 {
+            1
+        } else if self.is_plan && self.changed + self.unknown > 0 || detailed && self.changed > 0 {
+            2
+        } else {
+            0
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! `--host` and `--only`: which resources a run is about, and which it only looks at because
+//! those stand on them.
+
+use std::collections::HashSet;
+
+use crate::graph::Vertex;
+use crate::spec::Spec;
+
+/// `type:name`, `host/type:name`, `host:name`, `tag:web`; `*` and `?` stand for any.
+#[derive(Clone, Debug)]
+pub struct Selector {
+    text: String,
+}
+
+/// What a run is about.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    chosen: HashSet<Vertex>,
+    /// The chosen ones and all they depend on.
+    involved: HashSet<Vertex>,
+}
+
+impl Selection {
+    pub fn everything(spec: &Spec) -> Selection {
+        let all: HashSet<Vertex> = spec.graph.order().iter().copied().collect();
+        Selection { chosen: all.clone(), involved: all }
+    }
+
+    /// Err: the selectors that match nothing.
+    pub fn of(spec: &Spec, hosts: &[String], only: &[Selector]) -> Result<Selection, Vec<String>> {
+        if hosts.is_empty() && only.is_empty() {
+            return Ok(Selection::everything(spec));
+        }
+        let mut unmatched = Vec::new();
+        for host in hosts {
+            if !spec.hosts.iter().any(|declared| glob(host, &declared.name)) {
+                unmatched.push(format!("--host {host}"));
+            }
+        }
+        let on_host = |item: usize| {
+            let name = &spec.hosts[spec.items[item].host].name;
+            hosts.is_empty() || hosts.iter().any(|host| glob(host, name))
+        };
+        let mut chosen = HashSet::new();
+        if only.is_empty() {
+            chosen.extend((0..spec.items.len()).filter(|item| on_host(*item)).map(Vertex::Item));
+            let named = |host: &usize| hosts.iter().any(|wanted| glob(wanted, &spec.hosts[*host].name));
+            chosen.extend((0..spec.hosts.len()).filter(named).map(Vertex::Host));
+        }
+        for selector in only {
+            let matching = (0..spec.items.len()).filter(|item| selector.matches(spec, *item));
+            let matching: Vec<_> = matching.filter(|item| on_host(*item)).collect();
+            if matching.is_empty() {
+                unmatched.push(format!("--only {}", selector.text));
+            }
+            chosen.extend(matching.into_iter().map(Vertex::Item));
+        }
+        if !unmatched.is_empty() {
+            return Err(unmatched);
+        }
+        let mut involved = chosen.clone();
+        let mut open: Vec<Vertex> = chosen.iter().copied().collect();
+        while let Some(vertex) = open.pop() {
+            for (dependency, _) in spec.graph.dependencies(vertex) {
+                if involved.insert(dependency) {
+                    open.push(dependency);
+                }
+            }
+        }
+        Ok(Selection { chosen, involved })
+    }
+
+    pub fn is_chosen(&self, vertex: Vertex) -> bool {
+        self.chosen.contains(&vertex)
+    }
+
+    pub fn is_involved(&self, vertex: Vertex) -> bool {
+        self.involved.contains(&vertex)
+    }
+}
+
+impl From<&str> for Selector {
+    fn from(text: &str) -> Self {
+        Selector { text: text.to_owned() }
+    }
+}
+
+impl Selector {
+    fn matches(&self, spec: &Spec, index: usize) -> bool {
+        let item = &spec.items[index];
+        let host = &spec.hosts[item.host];
+        if let Some(tag) = self.text.strip_prefix("tag:") {
+            return item.tags.iter().chain(&host.tags).any(|there| glob(tag, there));
+        }
+        if let Some(name) = self.text.strip_prefix("host:") {
+            return glob(name, &host.name);
+        }
+        let id = item.resource.id();
+        let full = format!("{}/{id}", host.name);
+        // `unit:nginx` is unit:nginx.service, as everywhere.
+        let short = id.strip_suffix(".service").filter(|_| id.starts_with("unit:"));
+        let short_full = short.map(|short| format!("{}/{short}", host.name));
+        let spellings = [Some(id.as_str()), Some(full.as_str()), short, short_full.as_deref()];
+        spellings.into_iter().flatten().any(|spelling| glob(&self.text, spelling))
+    }
+}
+
+/// Whether `text` is matched by a pattern of `*` (any run of characters) and `?` (any one).
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                retry = Some((p, t));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match retry {
+                Some((star, from)) => {
+                    retry = Some((star, from + 1));
+                    p = star + 1;
+                    t = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob;
+
+    #[test]
+    fn patterns_match_whole_words() {
+        for (pattern, text, matches) in [
+            ("file:/etc/*", "file:/etc/a/b", true),
+            ("file:/etc/*", "file:/var/a", false),
+            ("*", "", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("unit:*.service", "unit:a.service", true),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxbyy", false),
+            ("unit:nginx", "unit:nginx-debug", false),
+        ] {
+            assert_eq!(glob(pattern, text), matches, "{pattern} on {text}");
+        }
+    }
+}

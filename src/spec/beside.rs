@@ -1,0 +1,112 @@
+//! What a resource says beside its attributes: the files its `source` and `template` name, and
+//! whether its attributes go together.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::desk::{Desk, SOURCE_CAP, TemplateError};
+use super::entry::Draft;
+use super::problem::Problem;
+use super::scope::Scope;
+use crate::attribute::Content;
+
+/// Validates the resource and fills in its contents; false where something is wrong.
+pub fn complete(desk: &mut Desk, scope: &mut Scope<'_>, draft: &mut Draft, directory: &Path) -> bool {
+    let invalid = draft.resource.as_resource().validate();
+    let hash_only =
+        draft.resource.as_resource_mut().contents().iter().any(|content| content.bytes().is_none());
+    for complaint in &invalid {
+        let place = draft.attribute(desk, complaint.attribute);
+        desk.report(Problem::at(place, &complaint.what).label("here").help(&complaint.help));
+    }
+    if hash_only {
+        let place = draft.attribute(desk, "content");
+        desk.report(
+            Problem::at(place, "`content` must be a text")
+                .label("this is a mapping")
+                .help("write the text itself, or name a file: source: PATH"),
+        );
+    }
+    invalid.is_empty() && !hash_only && read_sources(desk, scope, draft, directory)
+}
+
+fn read_sources(desk: &mut Desk, scope: &mut Scope<'_>, draft: &mut Draft, directory: &Path) -> bool {
+    let wanted: Vec<(&'static str, bool, String)> = draft
+        .resource
+        .as_resource_mut()
+        .sources()
+        .into_iter()
+        .filter_map(|slot| Some((slot.attribute, slot.is_template, slot.path.clone()?)))
+        .collect();
+    let mut contents: HashMap<&'static str, Content> = HashMap::new();
+    let mut good = true;
+    for (attribute, is_template, path) in wanted {
+        let path = directory.join(&path);
+        let content = match is_template {
+            true => template(desk, scope, draft, attribute, &path),
+            false => plain(desk, draft, attribute, &path),
+        };
+        match content {
+            Some(content) => drop(contents.insert(attribute, content)),
+            None => good = false,
+        }
+    }
+    for slot in draft.resource.as_resource_mut().sources() {
+        if let Some(content) = contents.remove(slot.attribute) {
+            *slot.content = Some(content);
+        }
+    }
+    good
+}
+
+fn plain(desk: &mut Desk, draft: &Draft, attribute: &str, path: &Path) -> Option<Content> {
+    if let Some(content) = desk.contents.get(path) {
+        return Some(content.clone());
+    }
+    match desk.read(path, SOURCE_CAP) {
+        Ok(bytes) => {
+            let content = Content::new(bytes);
+            desk.contents.insert(path.to_owned(), content.clone());
+            Some(content)
+        }
+        Err((what, help)) => {
+            unread(desk, draft, attribute, what, help);
+            None
+        }
+    }
+}
+
+fn template(
+    desk: &mut Desk,
+    scope: &mut Scope<'_>,
+    draft: &Draft,
+    attribute: &str,
+    path: &Path,
+) -> Option<Content> {
+    let whole = match desk.template(path) {
+        Ok(whole) => whole,
+        Err(TemplateError::Unread(what, help)) => {
+            unread(desk, draft, attribute, what, help);
+            return None;
+        }
+        Err(TemplateError::NotText(problem)) => {
+            let place = draft.attribute(desk, attribute);
+            desk.report(problem.also(place, "named as a template here"));
+            return None;
+        }
+    };
+    let text = desk.sources.text(whole).to_owned();
+    let before = desk.problems.len();
+    let rendered = scope.render_file(desk, &text, whole);
+    // Whoever reads of an error in a template wants to know what uses it.
+    let place = draft.attribute(desk, attribute);
+    for problem in desk.problems[before..].iter_mut().filter(|problem| problem.is_in(whole.file)) {
+        problem.labels.push((place, "used here".to_owned()));
+    }
+    rendered.ok().map(|rendered| Content::new(rendered.into_bytes()))
+}
+
+fn unread(desk: &mut Desk, draft: &Draft, attribute: &str, what: String, help: &str) {
+    let place = draft.attribute(desk, attribute);
+    desk.report(Problem::at(place, what).label("named here").help(help));
+}

@@ -1,0 +1,314 @@
+//! From resources to a graph: what is declared (`depends_on`, `restart_on`), what follows from
+//! what the resources are (a file lies in a directory), and what cannot be true at once.
+
+use std::collections::HashMap;
+
+use super::at::{At, Place};
+use super::desk::Desk;
+use super::entry::Draft;
+use super::problem::Problem;
+use super::reference::Resolver;
+use crate::attribute::{AbsPath, Trigger};
+use crate::graph::{Edge, Reason, Vertex};
+use crate::resource::{Links, Thing};
+
+/// What the resources of a spec provide and stand on.
+pub struct Web {
+    links: Vec<Links>,
+    providers: HashMap<(usize, Thing), Vec<usize>>,
+}
+
+impl Web {
+    pub fn new(drafts: &[Draft]) -> Web {
+        let links: Vec<Links> = drafts.iter().map(|draft| draft.resource.as_resource().links()).collect();
+        let mut providers: HashMap<(usize, Thing), Vec<usize>> = HashMap::new();
+        for (item, (draft, links)) in drafts.iter().zip(&links).enumerate() {
+            for thing in &links.provides {
+                providers.entry((draft.host, thing.clone())).or_default().push(item);
+            }
+        }
+        Web { links, providers }
+    }
+
+    /// Who else provides exactly this.
+    fn others(&self, host: usize, thing: Thing, but: usize) -> Vec<usize> {
+        let providers = self.providers.get(&(host, thing));
+        providers.into_iter().flatten().copied().filter(|item| *item != but).collect()
+    }
+
+    /// Who provides what `item` stands on: of a path, what is nearest at or above it.
+    fn below(&self, host: usize, thing: &Thing, item: usize) -> Vec<usize> {
+        let found = self.others(host, thing.clone(), item);
+        let Thing::Path(path) = thing else { return found };
+        if !found.is_empty() {
+            return found;
+        }
+        let above = path.ancestors().map(|above| self.others(host, Thing::Path(above), item));
+        above.into_iter().find(|found| !found.is_empty()).unwrap_or_default()
+    }
+
+    /// The edges that follow from what resources are.
+    pub fn implied(&self, drafts: &[Draft], edges: &mut Vec<Edge<Place>>) {
+        for (item, draft) in drafts.iter().enumerate() {
+            let vertex = Vertex::Item(item);
+            edges.push(Edge::new(Vertex::Host(draft.host), vertex, Reason::Host, draft.place));
+            for (thing, why) in &self.links[item].stands_on {
+                for provider in self.below(draft.host, thing, item) {
+                    let below = Vertex::Item(provider);
+                    edges.push(match self.links[item].is_removal && self.links[provider].is_removal {
+                        true => Edge::new(vertex, below, Reason::Removal(why), drafts[provider].place),
+                        false => Edge::new(below, vertex, Reason::Implied(why), draft.place),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Pairs that cannot both hold.
+    pub fn fights(&self, desk: &mut Desk, drafts: &[Draft]) {
+        for (item, draft) in drafts.iter().enumerate() {
+            if draft.skipped_by_when.is_some() {
+                continue;
+            }
+            for thing in &self.links[item].provides {
+                for other in self.others(draft.host, thing.clone(), item) {
+                    if other < item {
+                        two_kinds(desk, &drafts[other], draft, thing);
+                    }
+                }
+            }
+            if self.links[item].is_removal {
+                continue;
+            }
+            for (thing, why) in &self.links[item].stands_on {
+                for provider in self.below(draft.host, thing, item) {
+                    let below = &drafts[provider];
+                    if self.links[provider].is_removal
+                        && below.skipped_by_when.is_none()
+                        && below.resource.type_word() != "mount"
+                    {
+                        stands_on_nothing(desk, draft, below, why);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells each directory that is purged what the spec declares below it.
+    pub fn purges(&self, drafts: &mut [Draft]) {
+        let purging: Vec<(usize, AbsPath)> = (0..drafts.len())
+            .filter_map(|item| Some((item, drafts[item].resource.as_resource_mut().purges()?.0)))
+            .collect();
+        for (item, directory) in purging {
+            let host = drafts[item].host;
+            let mut kept: Vec<AbsPath> = Vec::new();
+            for (other, links) in self.links.iter().enumerate() {
+                if drafts[other].host != host || drafts[other].skipped_by_when.is_some() || links.is_removal {
+                    continue;
+                }
+                kept.extend(links.provides.iter().filter_map(|thing| match thing {
+                    Thing::Path(path) if path.is_below(&directory) => Some(path.clone()),
+                    _ => None,
+                }));
+            }
+            kept.sort();
+            kept.dedup();
+            if let Some((_, paths)) = drafts[item].resource.as_resource_mut().purges() {
+                *paths = kept;
+            }
+        }
+    }
+}
+
+/// One path declared as two kinds of file.
+fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
+    const KINDS: &[&str] = &["directory", "file", "symlink"];
+    let Thing::Path(path) = thing else { return };
+    let (a, b) = (first.resource.type_word(), second.resource.type_word());
+    if a == b || !KINDS.contains(&a) || !KINDS.contains(&b) || first.skipped_by_when.is_some() {
+        return;
+    }
+    desk.report(
+        Problem::at(second.place, format!("{path} is declared as a `{a}` and as a `{b}`"))
+            .label(format!("a `{b}` here"))
+            .also(first.place, format!("a `{a}` here"))
+            .help("a path is one thing: keep one of them"),
+    );
+}
+
+fn stands_on_nothing(desk: &mut Desk, draft: &Draft, below: &Draft, why: &str) {
+    let (id, below_id) = (draft.resource.id(), below.resource.id());
+    desk.report(
+        Problem::at(draft.place, format!("`{id}` needs `{below_id}`, which is declared to be gone"))
+            .label(format!("needs it as {why}"))
+            .also(below.place, "declared to be gone here")
+            .help("remove one of them, or declare both to be gone"),
+    );
+}
+
+/// The edges that the spec declares: `depends_on` of resources and hosts.
+pub fn declared(desk: &mut Desk, resolver: &Resolver<'_>, edges: &mut Vec<Edge<Place>>) {
+    for (host, draft) in resolver.inventory.hosts.iter().enumerate() {
+        depends_on(desk, resolver, &draft.depends_on, Vertex::Host(host), None, edges);
+    }
+    for (item, draft) in resolver.drafts.iter().enumerate() {
+        depends_on(desk, resolver, &draft.depends_on, Vertex::Item(item), Some(draft.host), edges);
+    }
+}
+
+fn depends_on(
+    desk: &mut Desk,
+    resolver: &Resolver<'_>,
+    references: &[At<String>],
+    vertex: Vertex,
+    host: Option<usize>,
+    edges: &mut Vec<Edge<Place>>,
+) {
+    for reference in references {
+        let Ok(found) = resolver.resolve(desk, reference, host) else { continue };
+        for below in found {
+            let location = desk.sources.location(reference.place);
+            let reason = Reason::Declared { attribute: "depends_on", location };
+            edges.push(Edge::new(below, vertex, reason, reference.place));
+        }
+    }
+}
+
+/// An item's lists of triggers, references resolved to paths.
+pub type Resolved = Vec<(usize, &'static str, Vec<Trigger>)>;
+
+/// A trigger as it is written.
+pub struct Written {
+    pub item: usize,
+    pub attribute: &'static str,
+    pub triggers: Vec<Trigger>,
+}
+
+pub fn written_triggers(drafts: &mut [Draft]) -> Vec<Written> {
+    let mut written = Vec::new();
+    for (item, draft) in drafts.iter_mut().enumerate() {
+        for (attribute, triggers) in draft.resource.as_resource_mut().triggers() {
+            if !triggers.is_empty() {
+                written.push(Written { item, attribute, triggers: triggers.clone() });
+            }
+        }
+    }
+    written
+}
+
+/// Resolves what `restart_on` and its kin name to paths, and adds their edges.
+pub fn triggers(
+    desk: &mut Desk,
+    resolver: &Resolver<'_>,
+    web: &Web,
+    written: Vec<Written>,
+    edges: &mut Vec<Edge<Place>>,
+) -> Resolved {
+    let mut resolved = Vec::new();
+    for Written { item, attribute, triggers } in written {
+        let draft = &resolver.drafts[item];
+        let places = draft.elements(attribute);
+        let mut paths = Vec::new();
+        for (index, trigger) in triggers.into_iter().enumerate() {
+            let place = places.get(index).or(places.first()).copied().unwrap_or(draft.place);
+            let providers = match trigger {
+                Trigger::Path(path) => {
+                    let providers = web.others(draft.host, Thing::Path(path.clone()), item);
+                    paths.push(Trigger::Path(path));
+                    providers
+                }
+                Trigger::Reference(text) => {
+                    let reference = At::new(text, place);
+                    let Ok(found) = resolver.resolve(desk, &reference, Some(draft.host)) else { continue };
+                    match contents_of(desk, resolver, &reference, attribute, draft.host, &found) {
+                        Some((items, contents)) => {
+                            paths.extend(contents.into_iter().map(Trigger::Path));
+                            items
+                        }
+                        None => continue,
+                    }
+                }
+            };
+            for provider in providers {
+                let location = desk.sources.location(place);
+                let reason = Reason::Declared { attribute, location };
+                edges.push(Edge::new(Vertex::Item(provider), Vertex::Item(item), reason, place));
+            }
+        }
+        resolved.push((item, attribute, paths));
+    }
+    resolved
+}
+
+/// The items that a trigger names, and the paths whose content they stand for.
+fn contents_of(
+    desk: &mut Desk,
+    resolver: &Resolver<'_>,
+    reference: &At<String>,
+    attribute: &str,
+    host: usize,
+    found: &[Vertex],
+) -> Option<(Vec<usize>, Vec<AbsPath>)> {
+    let (mut items, mut paths) = (Vec::new(), Vec::new());
+    let text = &reference.value;
+    for vertex in found {
+        let Vertex::Item(item) = vertex else {
+            desk.report(
+                Problem::at(reference.place, format!("`{attribute}` cannot watch the host `{text}`"))
+                    .label("has no content")
+                    .help("name a path, or a resource that has content (a file)"),
+            );
+            return None;
+        };
+        let other = &resolver.drafts[*item];
+        if other.host != host {
+            desk.report(
+                Problem::at(
+                    reference.place,
+                    format!("`{attribute}` cannot see `{text}`, which is on another host"),
+                )
+                .label("on another host")
+                .help("name a resource or a path on the same host; order between hosts is `depends_on`"),
+            );
+            return None;
+        }
+        let contents = other.resource.as_resource().content_paths();
+        if contents.is_empty() {
+            let word = other.resource.type_word();
+            desk.report(
+                Problem::at(
+                    reference.place,
+                    format!("a `{word}` has no content that `{attribute}` could compare"),
+                )
+                .label("has no content")
+                .also(other.place, "this is what it names")
+                .help("name a path, or a resource that has content (a file); order alone is `depends_on`"),
+            );
+            return None;
+        }
+        items.push(*item);
+        paths.extend(contents);
+    }
+    Some((items, paths))
+}
+
+/// The same identity twice on a host, `when` considered.
+pub fn twins(desk: &mut Desk, drafts: &[Draft], host_name: impl Fn(usize) -> String) {
+    let mut seen: HashMap<(usize, String), Place> = HashMap::new();
+    for draft in drafts.iter().filter(|draft| draft.skipped_by_when.is_none()) {
+        let id = draft.resource.id();
+        let Some(first) = seen.insert((draft.host, id.clone()), draft.place) else { continue };
+        let problem =
+            Problem::at(draft.place, format!("`{id}` is declared twice on {}", host_name(draft.host)));
+        desk.report(if first == draft.place {
+            problem
+                .label("`for_each` gives it more than once, or this list reaches the host in two ways")
+                .help("put {{ item }} into its name, or look at groups that overlap")
+        } else {
+            problem
+                .label("and here again")
+                .also(first, "first here")
+                .help("keep one of them, with all attributes")
+        });
+    }
+}

@@ -1,0 +1,260 @@
+//! What is wrong with a spec, told with the excerpt where it is. The only file that names miette.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::{self, Display};
+
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
+    SourceCode, SourceSpan, SpanContents,
+};
+
+use super::at::{Place, Sources};
+
+/// A line of a file is shown up to so many bytes around what is wrong in it.
+const LINE_SHOWN: usize = 240;
+
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Problem {
+    pub what: String,
+    /// The first is where the problem is; the others help to understand it. Empty only where
+    /// there is no file to show.
+    pub labels: Vec<(Place, String)>,
+    /// The way out.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem that is in no file.
+    pub fn new(what: impl Into<String>) -> Problem {
+        Problem { what: what.into(), labels: Vec::new(), help: None }
+    }
+
+    pub fn at(place: Place, what: impl Into<String>) -> Problem {
+        Problem { labels: vec![(place, "here".to_owned())], ..Problem::new(what) }
+    }
+
+    /// What to write under the place itself.
+    pub fn label(mut self, label: impl Into<String>) -> Problem {
+        if let Some((_, first)) = self.labels.first_mut() {
+            *first = label.into();
+        }
+        self
+    }
+
+    /// Another place that belongs to it.
+    pub fn also(mut self, place: Place, label: impl Into<String>) -> Problem {
+        self.labels.push((place, label.into()));
+        self
+    }
+
+    /// Whether it points into this file.
+    pub fn is_in(&self, file: u32) -> bool {
+        self.labels.first().is_some_and(|(place, _)| place.file == file)
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Problem {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// All that is wrong with a spec, and the files it is in.
+#[derive(Default, Debug)]
+pub struct Problems {
+    list: Vec<Problem>,
+    sources: Sources,
+}
+
+impl Problems {
+    /// In the order of the files; what is said twice (of each host of a group) is said once.
+    pub fn new(mut list: Vec<Problem>, sources: Sources) -> Problems {
+        let key = |problem: &Problem| problem.labels.first().map(|(place, _)| (place.file, place.start));
+        list.sort_by_key(key);
+        let mut seen = HashSet::new();
+        list.retain(|problem| seen.insert((problem.what.clone(), key(problem))));
+        Problems { list, sources }
+    }
+
+    pub fn list(&self) -> &[Problem] {
+        &self.list
+    }
+
+    /// Where a problem is, as in `specs/prod.yaml:27`.
+    pub fn location(&self, problem: &Problem) -> Option<String> {
+        problem.labels.first().map(|(place, _)| self.sources.location(*place))
+    }
+
+    /// As it is shown to a person; `width` in columns.
+    pub fn render(&self, color: bool, width: usize) -> String {
+        let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_width(width)
+            .with_links(false)
+            .with_context_lines(1);
+        let mut text = String::new();
+        for problem in &self.list {
+            // Writing to a string does not fail; what miette could not show is told in one line.
+            if handler.render_report(&mut text, &Report::of(problem, &self.sources)).is_err() {
+                text.push_str(&problem.what);
+            }
+            text.truncate(text.trim_end().len());
+            text.push_str("\n\n");
+        }
+        text.truncate(text.trim_end().len());
+        text + "\n"
+    }
+}
+
+/// One line each, for logs and tests.
+impl Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.list {
+            match self.location(problem) {
+                Some(location) => writeln!(f, "{location}: {}", problem.what)?,
+                None => writeln!(f, "{}", problem.what)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A problem as miette wants it: the excerpt of one file, and one more report for each other
+/// file that it speaks of.
+#[derive(Debug)]
+struct Report<'a> {
+    what: &'a str,
+    help: Option<&'a str>,
+    excerpt: Option<Excerpt<'a>>,
+    labels: Vec<LabeledSpan>,
+    elsewhere: Vec<Report<'a>>,
+}
+
+impl<'a> Report<'a> {
+    fn of(problem: &'a Problem, sources: &'a Sources) -> Report<'a> {
+        let mut by_file: BTreeMap<u32, Vec<&(Place, String)>> = BTreeMap::new();
+        for label in &problem.labels {
+            by_file.entry(label.0.file).or_default().push(label);
+        }
+        let first = problem.labels.first().map(|(place, _)| place.file);
+        let in_first = first.and_then(|file| by_file.remove(&file)).unwrap_or_default();
+        let help = problem.help.as_deref();
+        let elsewhere = by_file.into_values().map(|labels| Report::one("there", None, &labels, sources));
+        Report { elsewhere: elsewhere.collect(), ..Report::one(&problem.what, help, &in_first, sources) }
+    }
+
+    fn one(
+        what: &'a str,
+        help: Option<&'a str>,
+        labels: &[&'a (Place, String)],
+        sources: &'a Sources,
+    ) -> Report<'a> {
+        let excerpt = labels.first().map(|(place, _)| Excerpt::of(sources, place.file));
+        let labels = labels.iter().map(|(place, label)| {
+            let place = sources.first_line(*place);
+            let length = (place.end - place.start) as usize;
+            LabeledSpan::new(Some(label.clone()), place.start as usize, length)
+        });
+        Report { what, help, excerpt, labels: labels.collect(), elsewhere: Vec::new() }
+    }
+}
+
+impl Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+impl std::error::Error for Report<'_> {}
+
+impl Diagnostic for Report<'_> {
+    fn help<'b>(&'b self) -> Option<Box<dyn Display + 'b>> {
+        self.help.map(|help| Box::new(help) as Box<dyn Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.excerpt.as_ref().map(|excerpt| excerpt as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(self.labels.iter().cloned()))
+    }
+
+    fn related<'b>(&'b self) -> Option<Box<dyn Iterator<Item = &'b dyn Diagnostic> + 'b>> {
+        let elsewhere = self.elsewhere.iter().map(|report| report as &dyn Diagnostic);
+        (!self.elsewhere.is_empty()).then(|| Box::new(elsewhere) as Box<dyn Iterator<Item = _>>)
+    }
+}
+
+/// A file to cut excerpts from. miette's own way reads the file from its beginning for every
+/// label; this one knows where lines begin, and cuts lines that are far too long.
+#[derive(Debug)]
+struct Excerpt<'a> {
+    name: String,
+    text: Cow<'a, str>,
+    sources: &'a Sources,
+    file: u32,
+}
+
+impl<'a> Excerpt<'a> {
+    fn of(sources: &'a Sources, file: u32) -> Excerpt<'a> {
+        let source = sources.get(file);
+        let text = harmless(&source.text);
+        Excerpt { name: source.path.display().to_string(), text, sources, file }
+    }
+
+    /// Forth or back to where a character begins.
+    fn boundary(&self, mut at: usize) -> usize {
+        at = at.min(self.text.len());
+        while !self.text.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    }
+}
+
+/// Without control characters, which a terminal would obey; the same number of bytes.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let as_spaces = |c: char| if harmful(c) { " ".repeat(c.len_utf8()) } else { c.to_string() };
+    Cow::Owned(text.chars().map(as_spaces).collect())
+}
+
+impl SourceCode for Excerpt<'_> {
+    fn read_span<'b>(
+        &'b self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'b> + 'b>, MietteError> {
+        let (first, last) = (span.offset(), span.offset() + span.len());
+        if last > self.text.len() {
+            return Err(MietteError::OutOfBounds);
+        }
+        let lines = self.sources.lines(self.file, first, last, before, after);
+        let line = lines.first_line;
+        let line_begin = lines.start;
+        let start = self.boundary(lines.start.max(first.saturating_sub(LINE_SHOWN)));
+        let end = self.boundary(lines.end.min(last + LINE_SHOWN)).max(last);
+        // A line that is cut at its beginning is not preceded by others.
+        let start = match self.text[line_begin..first].rfind('\n') {
+            Some(newline) if start > line_begin => start.max(line_begin + newline + 1),
+            _ => start,
+        };
+        let line = line + self.text[line_begin..start].matches('\n').count();
+        let column = start - self.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let span = (start, end - start).into();
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.clone(),
+            self.text[start..end].as_bytes(),
+            span,
+            line,
+            column,
+            1,
+        )))
+    }
+}

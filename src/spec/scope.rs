@@ -1,0 +1,285 @@
+//! Which value a name has: the variables of the spec, of the host, of `--var`. They are
+//! resolved when they are first used, so that they may refer to each other in any order.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use minijinja::{Error, ErrorKind, Value as Jinja};
+
+use super::at::{At, Place};
+use super::desk::Desk;
+use super::problem::Problem;
+use super::template::{
+    self, Anything, Captured, Engine, Kind, from_jinja, inside_braces, is_template, to_jinja,
+};
+use super::yaml::{DEPTH, Node, Scalar, Style, Value};
+
+/// A variable's name and value as they are written.
+pub type Vars = Vec<(At<String>, Node)>;
+
+/// What a template sees, on one host.
+pub struct Scope<'a> {
+    engine: &'a Engine,
+    declared: HashMap<&'a str, (Place, &'a Node)>,
+    resolved: HashMap<String, State>,
+    /// The names under resolution, outermost first.
+    path: Vec<String>,
+}
+
+#[derive(Clone)]
+enum State {
+    Value(Rc<Node>, Jinja),
+    /// What is wrong with it has been reported.
+    Broken,
+}
+
+/// A problem that has been reported: nothing more is to be said where it shows again.
+pub struct Reported;
+
+/// What a name is, to those who ask for it.
+enum Lookup {
+    Value(Rc<Node>, Jinja),
+    Unknown,
+}
+
+impl<'a> Scope<'a> {
+    /// Later layers win.
+    pub fn new(engine: &'a Engine, layers: &[&'a Vars]) -> Scope<'a> {
+        let mut declared = HashMap::new();
+        for (name, node) in layers.iter().flat_map(|layer| layer.iter()) {
+            declared.insert(name.value.as_str(), (name.place, node));
+        }
+        Scope { engine, declared, resolved: HashMap::new(), path: Vec::new() }
+    }
+
+    /// Gives a name a value that is final: `host`, `item`, what `--var` says.
+    pub fn set(&mut self, name: &str, value: Node) {
+        let jinja = to_jinja(&value);
+        self.resolved.insert(name.to_owned(), State::Value(Rc::new(value), jinja));
+    }
+
+    pub fn unset(&mut self, name: &str) {
+        self.resolved.remove(name);
+    }
+
+    /// Makes `{{ captured.NAME }}` stay as it stands.
+    pub fn keep_captured(&mut self, keep: bool) {
+        match keep {
+            true => self.set_object("captured", Jinja::from_object(Captured)),
+            false => self.unset("captured"),
+        }
+    }
+
+    /// Makes a name mean whatever is asked of it.
+    pub fn set_anything(&mut self, name: &str) {
+        self.set_object(name, Jinja::from_object(Anything));
+    }
+
+    fn set_object(&mut self, name: &str, object: Jinja) {
+        let nothing = Node::scalar("", Style::Plain, Place { file: 0, start: 0, end: 0 });
+        self.resolved.insert(name.to_owned(), State::Value(Rc::new(nothing), object));
+    }
+
+    /// Resolves every declared variable, for the sake of the problems in them.
+    pub fn resolve_all(&mut self, desk: &mut Desk) {
+        let mut names: Vec<_> = self.declared.keys().copied().collect();
+        names.sort_unstable();
+        for name in names {
+            drop(self.lookup(desk, name, self.declared[name].0));
+        }
+    }
+
+    /// The node with everything in it rendered.
+    pub fn render(&mut self, desk: &mut Desk, node: &Node) -> Result<Node, Reported> {
+        match &node.value {
+            Value::Scalar(Scalar { text, style }) if *style != Style::Rendered && is_template(text) => {
+                self.render_text(desk, text, node.place)
+            }
+            Value::Scalar(_) => Ok(node.clone()),
+            Value::Sequence(items) => {
+                // All of them, so that all problems are found.
+                let items: Vec<_> = items.iter().map(|item| self.render(desk, item)).collect();
+                let value = Value::Sequence(items.into_iter().collect::<Result<_, _>>()?);
+                Ok(Node { value, place: node.place })
+            }
+            Value::Mapping(entries) => {
+                let entries: Vec<_> = entries.iter().map(|entry| self.render_entry(desk, entry)).collect();
+                let value = Value::Mapping(entries.into_iter().collect::<Result<_, _>>()?);
+                Ok(Node { value, place: node.place })
+            }
+        }
+    }
+
+    fn render_entry(
+        &mut self,
+        desk: &mut Desk,
+        (key, value): &(At<String>, Node),
+    ) -> Result<(At<String>, Node), Reported> {
+        let value = self.render(desk, value);
+        let mut key = key.clone();
+        if is_template(&key.value)
+            && let Value::Scalar(scalar) = self.render_text(desk, &key.value, key.place)?.value
+        {
+            key.value = scalar.text;
+        }
+        Ok((key, value?))
+    }
+
+    fn render_text(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<Node, Reported> {
+        let expression = inside_braces(text);
+        if let Some(path) = expression.map(str::trim).filter(|inside| is_plain_path(inside))
+            && let Some(node) = self.plain_lookup(desk, path, place)?
+        {
+            return Ok(node.moved_to(place));
+        }
+        let names = self.engine.names(text, Kind::String);
+        let names = names.map_err(|error| self.report(desk, &error, text, place))?;
+        let context = self.context(desk, &names, text, place)?;
+        if let Some(result) = expression.and_then(|inside| self.engine.expression(inside, context.clone())) {
+            let result = result.and_then(|value| from_jinja(&value, place, DEPTH));
+            return result.map_err(|error| self.report(desk, &error, text, place));
+        }
+        let rendered = self.engine.render(text, Kind::String, context);
+        let rendered = rendered.map_err(|error| self.report(desk, &error, text, place))?;
+        Ok(Node::scalar(rendered, Style::Rendered, place))
+    }
+
+    /// A template file's text, rendered. `place` is all of it.
+    pub fn render_file(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<String, Reported> {
+        let names = self.engine.names(text, Kind::File);
+        let names = names.map_err(|error| self.report(desk, &error, text, place))?;
+        let context = self.context(desk, &names, text, place)?;
+        let rendered = self.engine.render(text, Kind::File, context);
+        rendered.map_err(|error| self.report(desk, &error, text, place))
+    }
+
+    /// Whether an expression holds (`when`).
+    pub fn holds(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<bool, Reported> {
+        let names = self.engine.expression_names(text);
+        let names = names.map_err(|error| self.report(desk, &error, text, place))?;
+        let context = self.context(desk, &names, text, place)?;
+        let value = self
+            .engine
+            .expression(text, context)
+            .unwrap_or_else(|| Err(Error::new(ErrorKind::SyntaxError, "not an expression")));
+        value.map(|value| value.is_true()).map_err(|error| self.report(desk, &error, text, place))
+    }
+
+    /// The values of these names, for one template.
+    fn context(
+        &mut self,
+        desk: &mut Desk,
+        names: &[String],
+        text: &str,
+        place: Place,
+    ) -> Result<Jinja, Reported> {
+        let mut values = Vec::new();
+        for name in names {
+            if let Some(what) = not_yet(name) {
+                let at = template::locate(name, text, 0, place, &desk.sources).unwrap_or(place);
+                desk.problems.push(
+                    Problem::at(at, format!("`{name}` is not available yet"))
+                        .label("this version of converge does not have it")
+                        .help(what),
+                );
+                return Err(Reported);
+            }
+            if let Lookup::Value(_, value) = self.lookup(desk, name, place)? {
+                values.push((name.as_str(), value));
+            }
+        }
+        Ok(Jinja::from_pairs(values))
+    }
+
+    /// `a.b.c`: the node itself, with the spelling it has.
+    fn plain_lookup(
+        &mut self,
+        desk: &mut Desk,
+        path: &str,
+        place: Place,
+    ) -> Result<Option<Rc<Node>>, Reported> {
+        let mut parts = path.split('.');
+        let name = parts.next().unwrap_or(path);
+        if name == "captured" || not_yet(name).is_some() {
+            return Ok(None);
+        }
+        let Lookup::Value(node, _) = self.lookup(desk, name, place)? else { return Ok(None) };
+        let mut found = &*node;
+        for part in parts {
+            match found.get(part) {
+                Some(below) => found = below,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(if std::ptr::eq(found, &*node) { node } else { Rc::new(found.clone()) }))
+    }
+
+    fn lookup(&mut self, desk: &mut Desk, name: &str, place: Place) -> Result<Lookup, Reported> {
+        match self.resolved.get(name) {
+            Some(State::Value(node, value)) => return Ok(Lookup::Value(Rc::clone(node), value.clone())),
+            Some(State::Broken) => return Err(Reported),
+            None => {}
+        }
+        let Some((_, node)) = self.declared.get(name).copied() else { return Ok(Lookup::Unknown) };
+        if let Some(first) = self.path.iter().position(|other| other == name) {
+            self.circle(desk, first, place);
+            return Err(Reported);
+        }
+        self.path.push(name.to_owned());
+        let rendered = self.render(desk, node);
+        self.path.pop();
+        match rendered {
+            Ok(node) => {
+                let (node, value) = (Rc::new(node.clone()), to_jinja(&node));
+                self.resolved.insert(name.to_owned(), State::Value(Rc::clone(&node), value.clone()));
+                Ok(Lookup::Value(node, value))
+            }
+            Err(Reported) => {
+                self.resolved.insert(name.to_owned(), State::Broken);
+                Err(Reported)
+            }
+        }
+    }
+
+    fn circle(&mut self, desk: &mut Desk, first: usize, place: Place) {
+        let names = &self.path[first..];
+        let shown = names.iter().chain(names.first()).map(String::as_str).collect::<Vec<_>>().join(" → ");
+        let what = match names.len() {
+            1 => format!("the variable `{}` is made from itself", names[0]),
+            _ => format!("these variables are made from each other: {shown}"),
+        };
+        let mut problem = Problem::at(place, what).label("and here the circle closes");
+        for name in names {
+            if let Some((declared, _)) = self.declared.get(name.as_str()) {
+                problem = problem.also(*declared, format!("`{name}` is declared here"));
+            }
+        }
+        desk.problems.push(problem.help("give one of them a value of its own"));
+    }
+
+    fn report(&self, desk: &mut Desk, error: &Error, text: &str, place: Place) -> Reported {
+        let mut known: Vec<&str> = self.declared.keys().copied().collect();
+        known.extend(self.resolved.keys().map(String::as_str));
+        known.sort_unstable();
+        let problem = template::problem(error, text, place, &desk.sources, &known);
+        desk.problems.push(problem);
+        Reported
+    }
+}
+
+fn is_plain_path(text: &str) -> bool {
+    let is_name = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    text.split('.').all(is_name) && !matches!(text, "true" | "false" | "none" | "True" | "False" | "None")
+}
+
+/// Names that the language has and this version does not.
+fn not_yet(name: &str) -> Option<&'static str> {
+    match name {
+        "facts" => Some("declare what differs between hosts under each host's `vars`"),
+        "secrets" => Some("give the value with --var, or keep it in a file on the host"),
+        _ => None,
+    }
+}

@@ -1,0 +1,340 @@
+//! `unit` on a real host with systemd.
+
+#[path = "support/agent.rs"]
+#[allow(dead_code)]
+mod agent;
+
+use agent::{Agent, Host, host, resource, told};
+use converge::resource::{Action, AnyResource, Check};
+use serde_json::json;
+
+/// A unit of the test's own, gone when the test ends.
+struct Scratch<'a> {
+    host: &'a Host,
+    name: &'static str,
+}
+
+impl<'a> Scratch<'a> {
+    fn new(host: &'a Host, name: &'static str) -> Self {
+        let scratch = Scratch { host, name };
+        scratch.clear();
+        scratch
+    }
+
+    fn service(host: &'a Host, name: &'static str, service: &str) -> Self {
+        let scratch = Scratch::new(host, name);
+        scratch.write(service);
+        host.must("systemctl daemon-reload");
+        scratch
+    }
+
+    fn write(&self, service: &str) {
+        let path = format!("/etc/systemd/system/{}.service", self.name);
+        self.host
+            .put(&path, format!("[Service]\n{service}\n[Install]\nWantedBy=multi-user.target\n").as_bytes());
+    }
+
+    fn clear(&self) {
+        let name = self.name;
+        self.host.sh(&format!(
+            "systemctl unmask -q {name}; systemctl disable -q --now {name}; \
+             rm -rf /etc/systemd/system/{name}.service* /run/converge/units/{name}.service.json; \
+             systemctl daemon-reload; systemctl reset-failed {name}"
+        ));
+    }
+
+    fn property(&self, property: &str) -> String {
+        self.host.must(&format!("systemctl show --value -p {property} {}", self.name)).trim().to_owned()
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn holds(agent: &mut Agent, unit: &AnyResource) {
+    assert_eq!(agent.check(unit), Ok(Check::Holds));
+}
+
+fn needs(agent: &mut Agent, unit: &AnyResource) -> converge::resource::Needed {
+    match agent.check(unit) {
+        Ok(Check::Needs(needed)) => needed,
+        other => panic!("it should need a change: {other:?}"),
+    }
+}
+
+#[test]
+fn a_unit_with_its_file_is_made_started_enabled_and_then_left_alone() {
+    let Some(host) = host() else { return };
+    let (scratch, mut agent) = (Scratch::new(&host, "cvg-own"), host.agent());
+    let content = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
+    let unit = resource("unit", json!({"unit": "cvg-own", "enabled": true, "content": content}));
+    let first = needs(&mut agent, &unit);
+    assert_eq!((first.action, first.lacks.len()), (Action::Create, 0));
+    let (applied, end) = agent.converge(&unit);
+    assert!(applied.is_some());
+    assert_eq!(end, Ok(()));
+    assert_eq!(
+        (scratch.property("ActiveState"), scratch.property("UnitFileState")),
+        ("active".into(), "enabled".into())
+    );
+    let invocation = scratch.property("InvocationID");
+    assert_eq!(agent.converge(&unit), (None, Ok(())));
+    assert_eq!(scratch.property("InvocationID"), invocation);
+    // A changed unit file means a restart.
+    let unit =
+        resource("unit", json!({"unit": "cvg-own", "content": content.replace("infinity", "1000000")}));
+    let needed = needs(&mut agent, &unit);
+    assert!(told(&needed).contains("restart: running with its old unit file"), "{}", told(&needed));
+    assert_eq!(agent.converge(&unit).1, Ok(()));
+    assert_ne!(scratch.property("InvocationID"), invocation);
+    let unit = resource("unit", json!({"unit": "cvg-own", "state": "inactive", "enabled": false}));
+    assert_eq!(agent.converge(&unit).1, Ok(()));
+    assert_eq!(scratch.property("UnitFileState"), "disabled");
+}
+
+#[test]
+fn a_crash_loop_is_never_active_and_is_restarted() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    let line = "ExecStart=/bin/sh -c 'test -e /run/cvg-loop.ok && exec sleep infinity; exit 3'\nRestart=always\nRestartSec=50";
+    let scratch = Scratch::service(&host, "cvg-loop", line);
+    host.must("rm -f /run/cvg-loop.ok; systemctl start cvg-loop; sleep 0.5");
+    assert_eq!(scratch.property("SubState"), "auto-restart");
+    let unit = resource("unit", json!({"unit": "cvg-loop"}));
+    let needed = needs(&mut agent, &unit);
+    assert_eq!(
+        told(&needed),
+        "state: activating (auto-restart), exit status 3, tried again every 50s → active"
+    );
+    // It still fails: said at once, and not after a minute.
+    let begun = std::time::Instant::now();
+    let (_, end) = agent.converge(&unit);
+    let said = end.unwrap_err();
+    assert!(said.contains("exit status 3"), "{said}");
+    assert!(begun.elapsed().as_secs() < 10);
+    let details = agent.explain(&unit);
+    assert!(details[0].text.contains("activating (auto-restart)"), "{details:?}");
+    assert!(details[1].text.contains("cvg-loop"), "{details:?}");
+    // Its cause is mended: one restart, without waiting for systemd's 50 s.
+    host.must("touch /run/cvg-loop.ok");
+    assert_eq!(agent.converge(&unit).1, Ok(()));
+    host.must("rm /run/cvg-loop.ok");
+}
+
+#[test]
+fn a_unit_that_flaps_does_not_count_within_its_settle_time() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    let line = "ExecStart=/bin/sh -c 'sleep 0.6; exit 1'\nRestart=always\nRestartSec=5";
+    let _scratch = Scratch::service(&host, "cvg-flap", line);
+    let unit = resource("unit", json!({"unit": "cvg-flap", "settle": "2s"}));
+    let Check::Needs(needed) = agent.check(&unit).unwrap() else { panic!("it is down") };
+    let after = agent.apply(&unit, &needed).unwrap();
+    let Check::Waits(waiting) = after else { panic!("{after:?}") };
+    assert!(waiting.passing && waiting.reason.contains("must stay so for 2s"), "{}", waiting.reason);
+    let (_, end) = agent.converge(&unit);
+    assert!(end.unwrap_err().contains("auto-restart"));
+}
+
+#[test]
+fn active_exited_counts_for_a_oneshot_that_remains_and_for_no_other() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    let unit = |name: &str| resource("unit", json!({"unit": name}));
+    let remains =
+        Scratch::service(&host, "cvg-remains", "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true");
+    assert_eq!(agent.converge(&unit("cvg-remains")).1, Ok(()));
+    assert_eq!(remains.property("SubState"), "exited");
+    let _simple = Scratch::service(&host, "cvg-exited", "RemainAfterExit=yes\nExecStart=/bin/true");
+    host.must("systemctl start cvg-exited; sleep 0.3");
+    let needed = needs(&mut agent, &unit("cvg-exited"));
+    assert_eq!(told(&needed), "state: active (exited) → active");
+    let _once = Scratch::service(&host, "cvg-once", "Type=oneshot\nExecStart=/bin/true");
+    let failure = agent.check(&unit("cvg-once")).unwrap_err();
+    assert!(failure.reason.contains("oneshot that does not remain"), "{}", failure.reason);
+}
+
+#[test]
+fn a_restart_is_owed_until_it_is_made_also_across_a_killed_run() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    let scratch = Scratch::service(&host, "cvg-debt", "ExecStart=/bin/sleep infinity");
+    host.put("/etc/cvg-debt.conf", b"one\n");
+    host.must("rm -f /etc/cvg-other.conf");
+    let unit = resource(
+        "unit",
+        json!({"unit": "cvg-debt", "restart_on": ["/etc/cvg-debt.conf", "/etc/cvg-other.conf"]}),
+    );
+    assert_eq!(agent.converge(&unit).1, Ok(()));
+    holds(&mut agent, &unit);
+    let invocation = scratch.property("InvocationID");
+    // The run that changed the file dies; the next one sees the debt.
+    host.put("/etc/cvg-debt.conf", b"two\n");
+    drop(agent);
+    let mut agent = host.agent();
+    let needed = needs(&mut agent, &unit);
+    assert_eq!(needed.action, Action::Restart);
+    assert_eq!(
+        told(&needed),
+        "restart: running with the old /etc/cvg-debt.conf → running with what is there now"
+    );
+    assert_eq!(scratch.property("InvocationID"), invocation);
+    assert_eq!(agent.converge(&unit).1, Ok(()));
+    assert_ne!(scratch.property("InvocationID"), invocation);
+    holds(&mut agent, &unit);
+    // A file that appears, and one that goes.
+    host.put("/etc/cvg-other.conf", b"x\n");
+    assert!(told(&needs(&mut agent, &unit)).contains("/etc/cvg-other.conf"));
+    host.must("rm /etc/cvg-other.conf");
+    holds(&mut agent, &unit);
+    // Somebody else's restart pays it too.
+    host.put("/etc/cvg-debt.conf", b"three\n");
+    needs(&mut agent, &unit);
+    host.must("systemctl restart cvg-debt; sleep 1.1");
+    holds(&mut agent, &unit);
+    host.put("/etc/cvg-debt.conf", b"four\n");
+    needs(&mut agent, &unit);
+    // The record lost: the file's times still know.
+    host.must("rm /run/converge/units/cvg-debt.service.json");
+    needs(&mut agent, &unit);
+    host.must("rm /etc/cvg-debt.conf");
+}
+
+#[test]
+fn a_reload_is_made_where_it_is_enough_and_is_counted() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    let line = "ExecStart=/bin/sleep infinity\nExecReload=/bin/sh -c 'echo x >> /run/cvg-reloads'";
+    let scratch = Scratch::service(&host, "cvg-reload", line);
+    host.must("rm -f /run/cvg-reloads");
+    host.put("/etc/cvg-reload.conf", b"one\n");
+    let unit = resource("unit", json!({"unit": "cvg-reload", "reload_on": ["/etc/cvg-reload.conf"]}));
+    // Started by hand: no record yet.
+    host.must("systemctl start cvg-reload; sleep 1.1");
+    holds(&mut agent, &unit);
+    let invocation = scratch.property("InvocationID");
+    host.put("/etc/cvg-reload.conf", b"two\n");
+    assert!(told(&needs(&mut agent, &unit)).starts_with("reload: running with the old /etc/cvg-reload.conf"));
+    assert_eq!(agent.converge(&unit).1, Ok(()));
+    holds(&mut agent, &unit);
+    assert_eq!(host.must("cat /run/cvg-reloads"), "x\n");
+    assert_eq!(scratch.property("InvocationID"), invocation);
+    host.must("rm /etc/cvg-reload.conf");
+}
+
+#[test]
+fn somebody_elses_change_of_the_unit_file_is_a_daemon_reload_and_a_restart() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    let scratch = Scratch::service(&host, "cvg-drop", "ExecStart=/bin/sleep infinity");
+    let unit = resource("unit", json!({"unit": "cvg-drop"}));
+    assert_eq!(agent.converge(&unit).1, Ok(()));
+    host.put("/etc/systemd/system/cvg-drop.service.d/more.conf", b"[Service]\nEnvironment=A=1\n");
+    assert!(told(&needs(&mut agent, &unit)).starts_with("restart: "));
+    // They reload, and do not restart: the process still runs without it.
+    host.must("systemctl daemon-reload");
+    assert!(told(&needs(&mut agent, &unit)).contains("more.conf"));
+    assert_eq!(agent.converge(&unit).1, Ok(()));
+    assert_eq!(scratch.property("Environment"), "A=1");
+    holds(&mut agent, &unit);
+}
+
+#[test]
+fn what_cannot_be_enabled_is_told_and_is_no_endless_change() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    let unit = resource("unit", json!({"unit": "systemd-tmpfiles-clean.timer", "enabled": true}));
+    let failure = agent.check(&unit).unwrap_err();
+    assert!(failure.reason.contains("cannot be enabled") && failure.reason.contains("static"), "{failure:?}");
+    let unit = resource("unit", json!({"unit": "systemd-tmpfiles-clean.timer"}));
+    holds(&mut agent, &unit);
+    let unit = resource("unit", json!({"unit": "dbus.socket", "state": "active"}));
+    holds(&mut agent, &unit);
+    let unit = resource("unit", json!({"unit": "basic.target"}));
+    holds(&mut agent, &unit);
+}
+
+#[test]
+fn an_instance_of_a_template_is_enabled_for_itself() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    host.put(
+        "/etc/systemd/system/cvg-t@.service",
+        b"[Service]\nExecStart=/bin/sleep %i\n[Install]\nWantedBy=multi-user.target\nDefaultInstance=77\n",
+    );
+    let unit = resource("unit", json!({"unit": "cvg-t@1000", "enabled": true}));
+    assert_eq!(agent.converge(&unit).1, Ok(()));
+    assert_eq!(host.must("systemctl is-enabled cvg-t@1000").trim(), "enabled");
+    holds(&mut agent, &unit);
+    let unit = resource("unit", json!({"unit": "cvg-t@1000", "enabled": false, "state": "inactive"}));
+    assert_eq!(agent.converge(&unit).1, Ok(()));
+    host.must("rm /etc/systemd/system/cvg-t@.service; systemctl daemon-reload");
+}
+
+#[test]
+fn masks_are_set_taken_away_and_told_apart() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    // A package's unit: a mask cannot lie over a unit file of one's own.
+    host.must("systemctl start cron");
+    let masked = resource("unit", json!({"unit": "cron", "masked": true}));
+    assert_eq!(agent.converge(&masked).1, Ok(()));
+    assert_eq!(host.sh("systemctl is-active cron").1.trim(), "inactive");
+    holds(&mut agent, &masked);
+    let failure = agent.check(&resource("unit", json!({"unit": "cron"}))).unwrap_err();
+    assert!(failure.reason.contains("masked") && failure.help.unwrap().contains("masked: false"));
+    let unmasked = resource("unit", json!({"unit": "cron", "masked": false}));
+    assert_eq!(agent.converge(&unmasked).1, Ok(()));
+    holds(&mut agent, &unmasked);
+    let vendor = resource("unit", json!({"unit": "hwclock", "masked": false}));
+    let failure = agent.check(&vendor).unwrap_err();
+    assert!(failure.reason.contains("masked by its package"), "{}", failure.reason);
+}
+
+#[test]
+fn a_unit_that_is_not_there_lacks_what_would_bring_it() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    let needed = needs(&mut agent, &resource("unit", json!({"unit": "cvg-nothing"})));
+    assert_eq!(needed.lacks[0].what, "there is no unit cvg-nothing");
+    assert_eq!(told(&needed), "state: not found → active");
+    holds(
+        &mut agent,
+        &resource("unit", json!({"unit": "cvg-nothing", "state": "inactive", "enabled": false})),
+    );
+}
+
+#[test]
+fn a_start_that_fails_says_how() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    let unit = |name: &str| resource("unit", json!({"unit": name}));
+    let _exec = Scratch::service(&host, "cvg-exec", "Type=exec\nExecStart=/no/such/program");
+    let (_, end) = agent.converge(&unit("cvg-exec"));
+    assert!(end.unwrap_err().contains("203/EXEC: its program could not be executed"));
+    let _pre = Scratch::service(&host, "cvg-pre", "ExecStartPre=/bin/false\nExecStart=/bin/sleep infinity");
+    let (_, end) = agent.converge(&unit("cvg-pre"));
+    assert!(end.unwrap_err().contains("failed (exit-code)"));
+    // Again and again: the start limit never stands in the way.
+    for _ in 0..7 {
+        let said = agent.converge(&unit("cvg-pre")).1.unwrap_err();
+        assert!(!said.contains("start-limit"), "{said}");
+    }
+    let _bad = Scratch::service(&host, "cvg-bad", "ExecStart=relative");
+    let failure = agent.check(&unit("cvg-bad")).unwrap_err();
+    assert!(failure.reason.contains("bad unit file setting"), "{}", failure.reason);
+}
+
+#[test]
+fn a_start_that_hangs_is_waited_for_and_named() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    agent.timeout = std::time::Duration::from_secs(6);
+    let _scratch =
+        Scratch::service(&host, "cvg-hang", "ExecStartPre=/bin/sleep 1000\nExecStart=/bin/sleep infinity");
+    let (_, end) = agent.converge(&resource("unit", json!({"unit": "cvg-hang"})));
+    assert_eq!(end, Err("waits: the unit is activating (start-pre)".to_owned()));
+}
