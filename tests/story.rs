@@ -9,7 +9,7 @@ use support::{Ran, converge_in, has_lab, login, prod, prod_with, run};
 
 const DOMAIN: &str = "app-server/domain:vps0";
 const DIRECTORY: &str = "vps0/directory:/var/run/supervisor";
-const UNIT: &str = "vps0/unit:supervisor.service";
+const UNIT: &str = "vps0/unit:supervisor";
 const PROGRAM: &str = "vps0/program:backend";
 
 fn site(name: &str) -> Lab {
@@ -62,7 +62,7 @@ fn a_guest_that_is_not_listed_is_planned_and_the_site_comes_back_in_one_run() {
     let listed = lab.ssh("dom0", "xl list vps0");
     assert_eq!(listed.status, 1, "a plan touches nothing");
     let shown = run(converge_in(&lab).arg("plan").arg(&spec)).expect(2);
-    let shown = shown.says("~ app-server/domain:vps0").says("? vps0/unit:supervisor.service");
+    let shown = shown.says("+ app-server/domain:vps0  state absent → running").says("? vps0/unit:supervisor");
     assert!(shown.says(&format!("not known until {DOMAIN} is running")).stderr.is_empty());
 
     let applied = apply(&lab, &spec).expect(0);
@@ -132,7 +132,7 @@ fn what_is_broken_is_told_with_its_place_and_evidence_and_the_rest_converges() {
     power_cut(&lab);
     let spec = prod_with(&lab, |text| text.replace("/etc/xen/vps0.cfg", "/etc/xen/nowhere.cfg"));
     let failed = run(converge_in(&lab).arg("apply").arg(&spec)).expect(1);
-    let failed = failed.says(DOMAIN).says("prod.yaml:21").says("/etc/xen/nowhere.cfg");
+    let failed = failed.says(DOMAIN).says("prod.yaml:18").says("/etc/xen/nowhere.cfg");
     failed.says("skipped, since app-server/domain:vps0 does not hold").says(PROGRAM);
 
     // supervisord's own configuration is broken.

@@ -305,9 +305,7 @@ fn summary_of(report: &ResourceReport) -> String {
     let shown: Vec<Change> = report
         .changes
         .iter()
-        .filter(|change| {
-            !(creates && change.attribute == "state" && change.from.as_deref() == Some("absent"))
-        })
+        .filter(|change| !(creates && change.attribute == "state" && change.to.as_deref() == Some("present")))
         .map(|change| {
             let mut change = change.clone();
             if change.attribute == "content" && change.old_text.is_some() {

@@ -37,7 +37,7 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// Time left, to the second.
+/// Time left, to the second, rounded up.
 pub fn left(left: std::time::Duration) -> String {
-    crate::attribute::Span::seconds(left.as_secs()).to_string()
+    crate::attribute::Span::seconds(left.as_millis().div_ceil(1000) as u64).to_string()
 }

@@ -95,6 +95,13 @@ pub enum Thing {
     Domain(String),
 }
 
+impl Thing {
+    /// It runs or does not, and may be on its way: the others are there or are not.
+    pub fn may_come_up(&self) -> bool {
+        matches!(self, Thing::Unit(_) | Thing::Program(_) | Thing::Domain(_))
+    }
+}
+
 impl Check {
     pub fn needs(action: Action, changes: Vec<Change>) -> Check {
         Check::Needs(Needed { action, changes, lacks: Vec::new() })

@@ -106,7 +106,12 @@ impl Walk<'_> {
             (Ok(Check::Waits(waiting)), None) => {
                 let end = End { reason: Some(waiting.reason), would_wait: true, ..End::default() };
                 let until = format!("{} holds", self.spec.id(item));
-                self.end(item, Status::Unknown, end, Standing::Pending { until, changed: false });
+                self.end(
+                    item,
+                    Status::Unknown,
+                    end,
+                    Standing::Pending { until, changed: false, begins: false },
+                );
             }
             (Ok(Check::Waits(_)) | Err(_), Some(until)) => self.unknown(item, until, Vec::new()),
             (Err(failure), None) => self.fail(item, failure),
@@ -114,13 +119,15 @@ impl Walk<'_> {
     }
 
     fn planned(&mut self, item: usize, needed: Needed) {
-        let until = match needed.change("state").and_then(|change| change.to.as_deref()) {
+        let becomes = needed.change("state").and_then(|change| change.to.as_deref());
+        let begins = becomes.is_some();
+        let until = match becomes {
             Some(state) => format!("{} is {state}", self.spec.id(item)),
             None => format!("{} is done", self.spec.id(item)),
         };
         let changes = self.with_new_text(item, needed.changes);
         let end = End { action: Some(needed.action), changes, ..End::default() };
-        self.end(item, Status::Changed, end, Standing::Pending { until, changed: true });
+        self.end(item, Status::Changed, end, Standing::Pending { until, changed: true, begins });
     }
 
     fn judge_in_apply(&mut self, item: usize, found: Result<Check, Failure>) {
@@ -139,7 +146,13 @@ impl Walk<'_> {
                 Some(lack) => {
                     let reason = lack.what.clone();
                     let failure = Failure::new(reason.clone()).help(lack.help.clone());
-                    self.wait_or_fail(item, false, &reason, failure);
+                    if lack.thing.may_come_up() {
+                        // What this run has just started may need a moment to answer.
+                        let fresh = self.stands_on_fresh(Vertex::Item(item));
+                        self.wait_or_fail(item, fresh, &reason, failure);
+                    } else {
+                        self.fail(item, failure);
+                    }
                 }
                 None if self.summary.interrupted.is_some() => self.settle_interrupted(item),
                 None => {
@@ -153,8 +166,8 @@ impl Walk<'_> {
                 self.wait_or_fail(item, false, &off, failure);
             }
             (Ok(Check::Waits(waiting)), _) => {
-                let failure = Failure::new(waiting.reason.clone());
-                self.wait_or_fail(item, waiting.passing, &waiting.reason, failure);
+                let (passing, reason) = (waiting.passing, waiting.reason.clone());
+                self.wait_or_fail(item, passing, &reason, waiting.into_failure());
             }
             (Err(failure), _) => self.fail(item, failure),
         }
@@ -213,7 +226,7 @@ impl Walk<'_> {
 
     fn unknown(&mut self, item: usize, until: String, details: Vec<Detail>) {
         let end = End { reason: Some(format!("not known until {until}")), details, ..End::default() };
-        self.end(item, Status::Unknown, end, Standing::Pending { until, changed: false });
+        self.end(item, Status::Unknown, end, Standing::Pending { until, changed: false, begins: false });
     }
 
     pub(super) fn settle_interrupted(&mut self, item: usize) {

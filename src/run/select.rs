@@ -95,13 +95,10 @@ impl Selector {
         if let Some(name) = self.text.strip_prefix("host:") {
             return glob(name, &host.name);
         }
-        let id = item.resource.id();
-        let full = format!("{}/{id}", host.name);
-        // `unit:nginx` is unit:nginx.service, as everywhere.
-        let short = id.strip_suffix(".service").filter(|_| id.starts_with("unit:"));
-        let short_full = short.map(|short| format!("{}/{short}", host.name));
-        let spellings = [Some(id.as_str()), Some(full.as_str()), short, short_full.as_deref()];
-        spellings.into_iter().flatten().any(|spelling| glob(&self.text, spelling))
+        // `.service` is understood here too.
+        let is_unit = item.resource.type_word() == "unit";
+        let wanted = self.text.strip_suffix(".service").filter(|_| is_unit).unwrap_or(&self.text);
+        glob(wanted, &item.resource.id()) || glob(wanted, &spec.id(index))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::event::{Event, HostReport, HostStatus, Status, Summary};
 use crate::graph::Vertex;
 use crate::inventory::Connection;
 use crate::node::{FromNode, Node};
-use crate::resource::{Check, Failure, Needed};
+use crate::resource::{Check, Failure, Needed, Thing};
 use crate::spec::Spec;
 use crate::wire::{Operation, Request};
 
@@ -43,8 +43,9 @@ pub(super) enum Standing {
     /// It holds. `fresh`: something below it was changed by this run, so what stands on it is to
     /// be looked at again.
     Holds { fresh: bool },
-    /// In a plan: it would be changed, or cannot be known yet. What it will be then.
-    Pending { until: String, changed: bool },
+    /// In a plan: it would be changed, or cannot be known yet. What it will be then, and whether
+    /// it comes into being (or up) by that.
+    Pending { until: String, changed: bool, begins: bool },
     /// It failed, was skipped, or is out of reach. The one that began it.
     Missed { root: String },
 }
@@ -254,8 +255,31 @@ impl<'a> Walk<'a> {
             self.settle(vertex, Standing::Missed { root: INTERRUPTED.to_owned() });
             return None;
         }
-        let pending = self.pending_on(vertex).is_some();
-        Some(pending.then_some(ONE_SHORT_ATTEMPT))
+        let Some(until) = self.pending_on(vertex) else { return Some(None) };
+        if self.awaits_its_domain(vertex) {
+            self.host_is_unknown(host, until);
+            return None;
+        }
+        Some(Some(ONE_SHORT_ATTEMPT))
+    }
+
+    /// In a plan: whether the host is a VM whose domain is yet to be started. Then it is off for
+    /// certain, and not worth an attempt.
+    fn awaits_its_domain(&self, host: Vertex) -> bool {
+        self.spec.graph.dependencies(host).any(|(before, _)| {
+            let Vertex::Item(item) = before else { return false };
+            let links = self.spec.items[item].resource.as_resource().links();
+            let is_domain = links.provides.iter().any(|thing| matches!(thing, Thing::Domain(_)));
+            is_domain && matches!(self.outcomes.get(&before), Some(Standing::Pending { begins: true, .. }))
+        })
+    }
+
+    fn host_is_unknown(&mut self, host: usize, until: String) {
+        self.hosts[host] = HostState::Unknown { until: until.clone() };
+        let reason = format!("not known until {until}");
+        self.host_report(host, HostStatus::Unknown, Some(reason), None);
+        let standing = Standing::Pending { until, changed: false, begins: false };
+        self.settle(Vertex::Host(host), standing);
     }
 
     fn host_answered(&mut self, reached: Reached, sender: &Sender<Message>) {
@@ -288,10 +312,7 @@ impl<'a> Walk<'a> {
             Reached::Down { .. } if self.summary.interrupted.is_some() => {}
             Reached::Down { host, failure } => {
                 if let Some(until) = self.pending_on(Vertex::Host(host)) {
-                    self.hosts[host] = HostState::Unknown { until: until.clone() };
-                    let reason = format!("not known until {until}");
-                    self.host_report(host, HostStatus::Unknown, Some(reason), None);
-                    self.settle(Vertex::Host(host), Standing::Pending { until, changed: false });
+                    self.host_is_unknown(host, until);
                 } else {
                     self.host_is_gone(host, failure);
                 }
