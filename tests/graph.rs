@@ -374,3 +374,13 @@ resources:
     assert!(shown.contains(r#""both":"https://example.com {{ captured.csrf }}""#), "{shown}");
     assert_eq!(spec.items[0].timeout, None);
 }
+
+#[test]
+fn every_types_example_is_a_spec() {
+    for word in converge::resource::TYPES {
+        let example = converge::resource::example(word).unwrap();
+        let indented: String = example.lines().map(|line| format!("  {line}\n")).collect();
+        let spec = spec(&format!("resources:\n{indented}"));
+        assert!(spec.items.iter().any(|item| item.resource.type_word() == *word), "{word}");
+    }
+}
