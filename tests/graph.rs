@@ -196,10 +196,13 @@ resources:
     content: "y"
   - file: /etc/b
     depends_on: file:/etc/a
+  - file: /etc/proxy
+    when: proxy is defined
+    content: "{{ proxy }}"
 "#,
     );
     let skipped: Vec<_> = spec.items.iter().map(|item| item.skipped_by_when.as_deref()).collect();
-    assert_eq!(skipped, [None, Some(r#"os == "alpine""#), None]);
+    assert_eq!(skipped, [None, Some(r#"os == "alpine""#), None, Some("proxy is defined")]);
 }
 
 #[test]
