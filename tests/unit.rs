@@ -323,7 +323,7 @@ fn a_start_that_fails_says_how() {
         let said = agent.converge(&unit("cvg-pre")).1.unwrap_err();
         assert!(!said.contains("start-limit"), "{said}");
     }
-    let _bad = Scratch::service(&host, "cvg-bad", "ExecStart=relative");
+    let _bad = Scratch::service(&host, "cvg-bad", "Type=simple");
     let failure = agent.check(&unit("cvg-bad")).unwrap_err();
     assert!(failure.reason.contains("bad unit file setting"), "{}", failure.reason);
 }

@@ -81,32 +81,34 @@ impl Ledger {
         let mut all = before.map(|record| record.contents).unwrap_or_default();
         all.extend(contents);
         let record = Record { identity: identity.to_owned(), contents: all };
-        let tried = format!("noting in {} what {} was started with", self.directory(system), self.name);
-        let own = lock::directory(system);
-        for directory in [own.clone(), own.join(self.kind)] {
-            lock::private_directory(&directory).map_err(|error| Failure::io(&tried, &error))?;
-        }
+        let tried = format!("noting what {} was started with", self.name);
         let bytes = serde_json::to_vec(&record).map_err(|error| Failure::new(format!("{tried}: {error}")))?;
-        let access = Access { mode: Some(Mode::from_bits(0o600)), ..Access::default() };
-        system.put_file(&self.path(system)?, &bytes, access, |_| Ok(()))
-    }
-
-    fn directory(&self, system: &System) -> String {
-        let own = lock::directory(system);
-        let own = own.strip_prefix(system.root()).unwrap_or(&own);
-        format!("/{}/{}", own.display(), self.kind)
-    }
-
-    fn path(&self, system: &System) -> Result<AbsPath, Failure> {
-        let path = format!("{}/{}.json", self.directory(system), self.name.replace('/', "-"));
-        path.parse().map_err(Failure::new)
+        note(system, self.kind, &self.name, &bytes)
     }
 
     /// A record that is not there, or cannot be read, is none: then times decide.
     fn read(&self, system: &System) -> Option<Record> {
-        let bytes = system.read_if_there(&self.path(system).ok()?).ok()??;
+        let bytes = system.read_if_there(&note_path(system, self.kind, &self.name).ok()?).ok()??;
         serde_json::from_slice(&bytes).ok()
     }
+}
+
+/// Where a note of converge's own lies, which the next boot clears away.
+pub fn note_path(system: &System, kind: &str, name: &str) -> Result<AbsPath, Failure> {
+    let own = lock::directory(system);
+    let own = own.strip_prefix(system.root()).unwrap_or(&own).display();
+    format!("/{own}/{kind}/{}.json", name.replace('/', "-")).parse().map_err(Failure::new)
+}
+
+/// Writes one, in directories that are this user's alone.
+pub fn note(system: &System, kind: &str, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+    let own = lock::directory(system);
+    for directory in [own.clone(), own.join(kind)] {
+        let tried = format!("making {}", directory.display());
+        lock::private_directory(&directory).map_err(|error| Failure::io(tried, &error))?;
+    }
+    let access = Access { mode: Some(Mode::from_bits(0o600)), ..Access::default() };
+    system.put_file(&note_path(system, kind, name)?, bytes, access, |_| Ok(()))
 }
 
 /// The paths of resolved triggers.
@@ -345,7 +347,9 @@ mod tests {
         let (root, system) = machine();
         let (ledger, conf) = (Ledger::of("units", "app.service"), vec![path("/etc/app.conf")]);
         ledger.write(&system, "a1", fingerprints(&system, &conf).unwrap()).unwrap();
-        let record = root.path().join(ledger.path(&system).unwrap().as_str().trim_start_matches('/'));
+        let record = root
+            .path()
+            .join(note_path(&system, ledger.kind, &ledger.name).unwrap().as_str().trim_start_matches('/'));
         std::fs::write(&record, "{\"identity\"").unwrap();
         let later = SystemTime::now() + Duration::from_secs(1);
         assert_eq!(ledger.owed(&system, &running("a1", later), &conf).unwrap(), []);

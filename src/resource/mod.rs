@@ -9,10 +9,12 @@ mod command;
 pub mod common;
 mod debt;
 mod directory;
+mod domain;
 mod file;
 mod http;
 mod own_file;
 mod port;
+mod program;
 mod symlink;
 mod unit;
 
@@ -202,6 +204,8 @@ registry! {
     "port" => port::Port,
     "symlink" => symlink::Symlink,
     "unit" => unit::Unit,
+    "program" => program::Program,
+    "domain" => domain::Domain,
 }
 
 impl AnyResource {

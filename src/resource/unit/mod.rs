@@ -91,7 +91,7 @@ fn is_system(scope: &Scope) -> bool {
     *scope == Scope::System
 }
 
-pub(super) fn one_second() -> Span {
+pub(crate) fn one_second() -> Span {
     Span::seconds(1)
 }
 

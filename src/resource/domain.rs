@@ -1,0 +1,431 @@
+//! `domain`: a virtual machine under Xen.
+
+mod config;
+mod listed;
+mod memory;
+mod plan;
+mod xl;
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::common::{in_the_way, no_parent};
+use super::debt::{note, note_path};
+use super::{Action, Change, Check, Detail, Failure, Invalid, Lack, Links, Needed, Resource, Thing};
+use crate::attribute::{AbsPath, Span};
+use crate::system::System;
+use crate::system::files::{Kind, Meta, Seen};
+use listed::{Row, Situation};
+use plan::{Plan, Step, plan};
+use xl::{Now, Xl};
+
+/// The links that Xen's `xendomains` starts at boot.
+const AUTO: &str = "/etc/xen/auto";
+
+/// A pause counts: so often at most it is taken back.
+const UNPAUSES: usize = 64;
+
+/// `hypervisor: xen | libvirt`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hypervisor {
+    #[default]
+    Xen,
+    Libvirt,
+}
+
+/// `state: running | paused | shutdown | absent`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DomainState {
+    #[default]
+    Running,
+    Paused,
+    Shutdown,
+    Absent,
+}
+
+/// A virtual machine, declared on the machine that runs it (under Xen, its dom0).
+///
+/// `running` creates it from `config`, or unpauses it as often as it was paused; what was kept of
+/// it after a shutdown or crash (`on_crash = "preserve"`), or was left half built by a killed
+/// `xl create`, is cleared away first. A domain that is being built, shut down or rebooted is
+/// waited for, up to `timeout`, or `wait` where that is longer.
+///
+/// `shutdown` and `absent` ask the guest to shut down. A guest that has not done so within
+/// `shutdown_timeout` is a failure: a domain that runs is never destroyed. `shutdown` leaves what
+/// is preserved of it, and `absent` does not. Creating needs root: `become: sudo`.
+///
+/// The domain runs when its kernel does; that its services answer is for a `port` or an `http` to
+/// say, with a `wait`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Domain {
+    /// The domain's name.
+    #[serde(rename = "domain")]
+    pub name: String,
+
+    /// `xen`. (`libvirt` is reserved for a later version.)
+    #[serde(default, skip_serializing_if = "is_xen")]
+    pub hypervisor: Hypervisor,
+
+    /// `running`, `paused`, `shutdown` or `absent`.
+    #[serde(default)]
+    pub state: DomainState,
+
+    /// What it is created from: xl.cfg(5). Its `name` must be this domain's. The default is
+    /// /etc/xen/NAME.cfg. A change of it counts at the next creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<AbsPath>,
+
+    /// Whether it is started at boot: the link /etc/xen/auto/NAME.cfg, which `xendomains` reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autostart: Option<bool>,
+
+    /// How long the guest may take to shut down. Where it is longer than `timeout`, give a `wait`
+    /// of the same length.
+    #[serde(default = "a_minute")]
+    pub shutdown_timeout: Span,
+}
+
+fn is_xen(hypervisor: &Hypervisor) -> bool {
+    *hypervisor == Hypervisor::Xen
+}
+
+fn a_minute() -> Span {
+    Span::seconds(60)
+}
+
+impl Domain {
+    pub const EXAMPLE: &'static str = "\
+- domain: vps0
+  state: running
+  config: /etc/xen/vps0.cfg
+";
+
+    fn config(&self) -> Result<AbsPath, Failure> {
+        match &self.config {
+            Some(config) => Ok(config.clone()),
+            None => format!("/etc/xen/{}.cfg", self.name).parse().map_err(Failure::new),
+        }
+    }
+
+    fn auto_link(&self) -> Result<AbsPath, Failure> {
+        format!("{AUTO}/{}.cfg", self.name).parse().map_err(Failure::new)
+    }
+
+    fn state_word(&self) -> &'static str {
+        match self.state {
+            DomainState::Running => "running",
+            DomainState::Paused => "paused",
+            DomainState::Shutdown => "shutdown",
+            DomainState::Absent => "absent",
+        }
+    }
+}
+
+impl Resource for Domain {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn links(&self) -> Links {
+        let mut links = Links::default()
+            .provides(Thing::Domain(self.name.clone()))
+            .removal(self.state == DomainState::Absent);
+        if let Ok(config) = self.config() {
+            links = links.stands_on(Thing::Path(config), "its configuration");
+        }
+        if let (Some(_), Ok(directory)) = (self.autostart, AUTO.parse()) {
+            links = links.stands_on(Thing::Path(directory), "its autostart link lies there");
+        }
+        links
+    }
+
+    fn validate(&self) -> Vec<Invalid> {
+        let mut invalid = Vec::new();
+        if self.hypervisor == Hypervisor::Libvirt {
+            invalid.push(Invalid::new(
+                "hypervisor",
+                "this version of converge does not have `libvirt` yet",
+                "`xen` is what it has; `virsh` can be run by a `command` until then",
+            ));
+        }
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.+:".contains(c);
+        let is_number = self.name.chars().all(|c| c.is_ascii_digit());
+        if is_number || !self.name.chars().all(allowed) || self.name.starts_with(['-', '.']) {
+            invalid.push(Invalid::new(
+                "domain",
+                format!("`{}` is no domain's name (`xl` takes a number for an id)", self.name),
+                "write the name that its configuration gives it",
+            ));
+        }
+        if self.name == "Domain-0" {
+            invalid.push(Invalid::new(
+                "domain",
+                "Domain-0 is the machine itself",
+                "declare the domains that it runs",
+            ));
+        }
+        if self.state == DomainState::Absent && self.autostart == Some(true) {
+            invalid.push(Invalid::new(
+                "autostart",
+                "a domain that is to be absent cannot be started at boot",
+                "leave one of them out",
+            ));
+        }
+        invalid
+    }
+
+    fn check(&self, system: &System) -> Result<Check, Failure> {
+        let config = self.config()?;
+        let now = Xl { system, name: &self.name, config: &config }.now()?;
+        let (mut changes, mut lacks) = (Vec::new(), Vec::new());
+        let mut action = Action::Change;
+        match plan(self.state, now.situation) {
+            Plan::Holds => {}
+            Plan::Waits => {}
+            Plan::Steps(steps) if steps[0] == Step::ShutDown && self.was_asked(system, &now)?.is_some() => {}
+            Plan::Steps(steps) => {
+                if steps.iter().any(|step| matches!(step, Step::Create | Step::CreatePaused)) {
+                    lacks.extend(self.missing_config(system, &config)?);
+                    action = Action::Create;
+                }
+                if self.state == DomainState::Absent {
+                    action = Action::Remove;
+                }
+                changes.push(Change::from_to("state", self.told(system, &now), self.state_word()));
+            }
+        }
+        self.autostart_change(system, &config, &mut changes, &mut lacks)?;
+        if !changes.is_empty() {
+            return Ok(Check::Needs(Needed { action, changes, lacks }));
+        }
+        match plan(self.state, now.situation) {
+            Plan::Holds => Ok(Check::Holds),
+            Plan::Waits => Ok(Check::passing(format!("domain {} is {}", self.name, row_told(&now)))),
+            Plan::Steps(_) => {
+                let since = self.was_asked(system, &now)?.unwrap_or_default().as_secs();
+                Ok(Check::passing(format!(
+                    "domain {} was asked to shut down {since}s ago, and may take {}",
+                    self.name, self.shutdown_timeout
+                )))
+            }
+        }
+    }
+
+    fn apply(&self, system: &System, needed: &Needed) -> Result<(), Failure> {
+        let config = self.config()?;
+        if needed.has("autostart") {
+            self.set_autostart(system, &config)?;
+        }
+        if !needed.has("state") {
+            return Ok(());
+        }
+        let xl = Xl { system, name: &self.name, config: &config };
+        let now = xl.now()?;
+        let Plan::Steps(steps) = plan(self.state, now.situation) else { return Ok(()) };
+        for step in steps {
+            self.take(system, &xl, *step)?;
+        }
+        Ok(())
+    }
+
+    fn evidence(&self, system: &System) -> Vec<Detail> {
+        let Ok(output) = system.tool(["xl", "list"]) else { return Vec::new() };
+        let mut details =
+            vec![Detail { title: "xl list".to_owned(), text: output.stdout.trim_end().to_owned() }];
+        let log = format!("/var/log/xen/xl-{}.log", self.name);
+        if let Ok(path) = log.parse()
+            && let Ok(text) = crate::worker::tail(&system.locate(&path))
+        {
+            details.push(Detail { title: log, text });
+        }
+        details
+    }
+}
+
+impl Domain {
+    fn take(&self, system: &System, xl: &Xl, step: Step) -> Result<(), Failure> {
+        match step {
+            Step::Create => xl.create(false),
+            Step::CreatePaused => xl.create(true),
+            Step::Pause => xl.call("pause"),
+            Step::Unpause => self.unpause(xl),
+            Step::ShutDown => self.shut_down(system, xl),
+            Step::Destroy => {
+                let now = xl.now()?;
+                // Still shutting down, or gone: nothing of it is destroyed while it may run.
+                if !matches!(now.situation, Situation::ShutDown | Situation::Crashed | Situation::HalfBuilt) {
+                    return Ok(());
+                }
+                xl.call("destroy")?;
+                // `xl create` refuses a name as long as the old domain is being taken apart.
+                let now = xl.wait_for(|situation| situation == Situation::Absent, Duration::from_secs(60))?;
+                match now.situation {
+                    Situation::Absent => Ok(()),
+                    other => {
+                        Err(Failure::new(format!("domain {} was destroyed, and is still {other}", self.name)))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Pauses count: each is taken back, and what comes of it is seen.
+    fn unpause(&self, xl: &Xl) -> Result<(), Failure> {
+        for _ in 0..UNPAUSES {
+            match xl.now()?.situation {
+                Situation::Paused => xl.call("unpause")?,
+                _ => return Ok(()),
+            }
+        }
+        Err(Failure::new(format!("domain {} is still paused after {UNPAUSES} times `xl unpause`", self.name))
+            .help("something pauses it again and again"))
+    }
+
+    /// Asks the guest, and notes that it was asked: it goes on running for a while.
+    fn shut_down(&self, system: &System, xl: &Xl) -> Result<(), Failure> {
+        let Some(row) = xl.now()?.row else { return Ok(()) };
+        xl.call("shutdown")?;
+        note(system, "domains", &self.name, row.id.to_string().as_bytes())?;
+        // A guest is seldom so quick; but what is preserved of it is to be cleared away in this apply.
+        let patience =
+            if self.state == DomainState::Absent { self.shutdown_timeout.get() } else { Duration::ZERO };
+        xl.wait_for(|situation| situation != Situation::Running, patience)?;
+        Ok(())
+    }
+
+    /// How long ago this very domain was asked to shut down; None: not, or too long ago.
+    fn was_asked(&self, system: &System, now: &Now) -> Result<Option<Duration>, Failure> {
+        let asked = self.asked(system, now)?;
+        Ok(asked.filter(|ago| now.situation == Situation::Running && *ago < self.shutdown_timeout.get()))
+    }
+
+    fn asked(&self, system: &System, now: &Now) -> Result<Option<Duration>, Failure> {
+        let path = note_path(system, "domains", &self.name)?;
+        let id = system.read_if_there(&path).ok().flatten();
+        let (Some(id), Some(row)) = (id, &now.row) else { return Ok(None) };
+        if id != row.id.to_string().as_bytes() {
+            return Ok(None);
+        }
+        let meta = std::fs::metadata(system.locate(&path));
+        let asked = meta.and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        Ok(SystemTime::now().duration_since(asked).ok())
+    }
+
+    fn told(&self, system: &System, now: &Now) -> String {
+        let asked = self.asked(system, now).ok().flatten();
+        match (now.situation, asked) {
+            (Situation::Running, Some(ago)) if self.is_to_go() => format!(
+                "running (it was asked to shut down {}s ago, and has not within its shutdown_timeout of {})",
+                ago.as_secs(),
+                self.shutdown_timeout
+            ),
+            (situation, _) => situation.to_string(),
+        }
+    }
+
+    fn is_to_go(&self) -> bool {
+        matches!(self.state, DomainState::Shutdown | DomainState::Absent)
+    }
+
+    /// The configuration must be there, and be this domain's.
+    fn missing_config(&self, system: &System, path: &AbsPath) -> Result<Option<Lack>, Failure> {
+        let lack = |what: String, help: String| Some(Lack { thing: Thing::Path(path.clone()), what, help });
+        let text = match std::fs::read(system.locate(path)) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(lack(
+                    format!(
+                        "domain {} cannot be created: its configuration {path} does not exist",
+                        self.name
+                    ),
+                    match self.config {
+                        Some(_) => format!("declare it: `- file: {path}`, or correct `config`"),
+                        None => format!("say with `config` where it lies, or declare `- file: {path}`"),
+                    },
+                ));
+            }
+            Err(error) => return Err(Failure::io(format!("reading {path}"), &error)),
+        };
+        // A file that is still to be changed may be right then: so a lack, and no failure yet.
+        Ok(match config::name(&text) {
+            Some(name) if name == self.name => None,
+            Some(other) => lack(
+                format!("{path} is the configuration of the domain {other}, and not of {}", self.name),
+                format!("correct `config`, or write name = \"{}\" in it", self.name),
+            ),
+            None => lack(
+                format!("{path} has no `name`, without which no domain can be created from it"),
+                format!("write name = \"{}\" in it", self.name),
+            ),
+        })
+    }
+
+    fn autostart_change(
+        &self,
+        system: &System,
+        config: &AbsPath,
+        changes: &mut Vec<Change>,
+        lacks: &mut Vec<Lack>,
+    ) -> Result<(), Failure> {
+        let Some(wanted) = self.autostart else { return Ok(()) };
+        let links = self.auto_links(system, config)?;
+        let link = self.auto_link()?;
+        match (wanted, links.is_empty()) {
+            (true, true) => {
+                match system.see(&link)? {
+                    Seen::NoParent(parent) => lacks.push(no_parent(&parent)),
+                    Seen::There(Meta { kind, .. }) if kind != Kind::Symlink => {
+                        return Err(in_the_way(&link, kind, "a link to its configuration")
+                            .help(format!("move {link} away")));
+                    }
+                    _ => {}
+                }
+                changes.push(Change::from_to("autostart", "no", "yes"));
+            }
+            (false, false) => changes.push(Change::from_to("autostart", "yes", "no")),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The links in /etc/xen/auto that lead to its configuration, whatever their names.
+    fn auto_links(&self, system: &System, config: &AbsPath) -> Result<Vec<AbsPath>, Failure> {
+        let directory: AbsPath = AUTO.parse().map_err(Failure::new)?;
+        if !system.locate(&directory).is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut links = Vec::new();
+        for name in system.list(&directory)? {
+            let link = directory.join(&name);
+            if let Seen::There(Meta { kind: Kind::Symlink, .. }) = system.see(&link)? {
+                let target = system.link_target(&link)?;
+                if config::leads_to(&directory, &target) == Some(config.clone()) {
+                    links.push(link);
+                }
+            }
+        }
+        Ok(links)
+    }
+
+    fn set_autostart(&self, system: &System, config: &AbsPath) -> Result<(), Failure> {
+        if self.autostart == Some(true) {
+            return system.put_link(&self.auto_link()?, config.as_str());
+        }
+        for link in self.auto_links(system, config)? {
+            system.remove_file(&link)?;
+        }
+        Ok(())
+    }
+}
+
+/// `being built (--p---, 0 MB)`: with what `xl list` shows of it.
+fn row_told(now: &Now) -> String {
+    match &now.row {
+        Some(Row { flags, memory, id, .. }) => format!("{} (id {id}, {flags}, {memory} MB)", now.situation),
+        None => now.situation.to_string(),
+    }
+}
