@@ -196,10 +196,13 @@ resources:
     content: "y"
   - file: /etc/b
     depends_on: file:/etc/a
+  - file: /etc/proxy
+    when: proxy is defined
+    content: "{{ proxy }}"
 "#,
     );
     let skipped: Vec<_> = spec.items.iter().map(|item| item.skipped_by_when.as_deref()).collect();
-    assert_eq!(skipped, [None, Some(r#"os == "alpine""#), None]);
+    assert_eq!(skipped, [None, Some(r#"os == "alpine""#), None, Some("proxy is defined")]);
 }
 
 #[test]
@@ -373,4 +376,14 @@ resources:
     assert!(shown.contains(r#""csrf":"{{ captured.csrf }}""#), "{shown}");
     assert!(shown.contains(r#""both":"https://example.com {{ captured.csrf }}""#), "{shown}");
     assert_eq!(spec.items[0].timeout, None);
+}
+
+#[test]
+fn every_types_example_is_a_spec() {
+    for word in converge::resource::TYPES {
+        let example = converge::resource::example(word).unwrap();
+        let indented: String = example.lines().map(|line| format!("  {line}\n")).collect();
+        let spec = spec(&format!("resources:\n{indented}"));
+        assert!(spec.items.iter().any(|item| item.resource.type_word() == *word), "{word}");
+    }
 }

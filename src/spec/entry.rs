@@ -7,12 +7,13 @@ use serde::Deserialize;
 use super::at::{At, Place};
 use super::beside;
 use super::desk::Desk;
-use super::hosts::references;
 use super::near;
 use super::problem::Problem;
-use super::read::{Entries, Entry, read_all};
+use super::read::Entry;
+use super::reference::references;
 use super::scope::{Reported, Scope};
 use super::template;
+use super::whole::{Entries, read_all};
 use super::yaml::{Node, Style, Value};
 use crate::attribute::Span;
 use crate::inventory::Wait;
@@ -185,6 +186,7 @@ impl Context<'_> {
     /// Err: it is broken, and this is its name as far as that is known.
     fn read(&self, desk: &mut Desk, scope: &mut Scope<'_>, items: &mut Items) -> Result<(), Option<String>> {
         let skipped_by_when = self.when(desk, scope).map_err(|Reported| None)?;
+        let before = desk.problems.len();
         scope.keep_captured(self.word == "http");
         let entries: Vec<_> = self
             .entries
@@ -200,8 +202,11 @@ impl Context<'_> {
         let all_rendered = entries.iter().all(Result::is_ok);
         let entries: Vec<Entry> =
             entries.into_iter().filter_map(|entry: Result<_, Reported>| entry.ok()).collect();
-        if !all_rendered {
-            return Err(name);
+        match (all_rendered, skipped_by_when.is_some()) {
+            (true, _) => {}
+            (false, false) => return Err(name),
+            // `when: proxy is defined` is there for attributes that speak of `proxy`.
+            (false, true) => desk.problems.truncate(before),
         }
         let place = match (self.entries.first(), entries.first()) {
             (Some((key, _)), Some((_, value))) if value.place.file == key.place.file => {
@@ -210,7 +215,12 @@ impl Context<'_> {
             (Some((key, _)), _) => key.place,
             _ => return Err(name),
         };
-        let mut draft = self.draft(desk, entries, place).ok_or_else(|| name.clone())?;
+        let before = desk.problems.len();
+        let draft = self.draft(desk, entries, place);
+        if draft.is_none() && !all_rendered {
+            desk.problems.truncate(before);
+        }
+        let mut draft = draft.ok_or_else(|| name.clone())?;
         draft.skipped_by_when = skipped_by_when;
         if !beside::complete(desk, scope, &mut draft, self.directory) {
             return Err(name);

@@ -17,6 +17,7 @@ mod connect;
 mod desk;
 mod entry;
 mod gather;
+mod host;
 mod hosts;
 mod load;
 mod near;
@@ -26,6 +27,7 @@ mod reference;
 mod scalar;
 mod scope;
 mod template;
+mod whole;
 mod yaml;
 mod yaml_words;
 

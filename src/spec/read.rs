@@ -1,7 +1,6 @@
 //! Reads serde types from nodes. A plain scalar is what the type that reads it wants: `755` is
 //! the text "755" to a mode and the number 755 to a port. `yes` is never a boolean.
 
-use std::collections::HashSet;
 use std::slice;
 
 use serde::de::value::BorrowedStrDeserializer;
@@ -11,84 +10,26 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::at::{At, Place};
-use super::complaint::{Complaint, Kind};
-use super::problem::Problem;
+use super::at::At;
+use super::complaint::Complaint;
 use super::scalar::{Core, core};
+use super::whole::Known;
 use super::yaml::{Node, Scalar, Style, Value};
 
 /// A key and its value, as an item holds them.
 pub type Entry = (At<String>, Node);
 
-/// What earlier rounds of reading have found out.
-#[derive(Default)]
-pub struct Known {
-    /// Plain scalars that are to be taken as the texts they are written as.
-    as_text: HashSet<Place>,
-    /// Keys of entries, and elements, that have been complained about.
-    skipped: HashSet<Place>,
-}
-
-/// Reads a whole from its entries and finds all that is wrong in one go: what is wrong is
-/// reported, taken out, and the rest read again. `about` is what they describe ("a `file`"), at
-/// `place`; `known_too` are keys that somebody else takes.
-pub fn read_all<T>(
-    entries: &[&Entry],
-    place: Place,
-    about: &str,
-    known_too: &[&'static str],
-    problems: &mut Vec<Problem>,
-    read: impl Fn(Entries<'_, '_>) -> Result<T, Complaint>,
-) -> Option<T> {
-    let mut known = Known::default();
-    let mut skipped: Vec<String> = Vec::new();
-    loop {
-        let complaint = match read(Entries { entries, known: &known }) {
-            Ok(value) => return skipped.is_empty().then_some(value),
-            Err(complaint) => complaint,
-        };
-        if let Some(place) = complaint.retry_as_text
-            && known.as_text.insert(place)
-        {
-            continue;
-        }
-        let part = complaint.part.clone();
-        // What was taken out is missing now, which is no complaint of its own.
-        let follows = matches!(complaint.kind, Kind::Missing(key) if skipped.iter().any(|name| name == key));
-        if !follows {
-            problems.push(complaint.problem(place, about, known_too));
-        }
-        match part {
-            Some(part) if known.skipped.insert(part.place) => skipped.push(part.key.unwrap_or_default()),
-            _ => return None,
-        }
-    }
-}
-
-/// The entries of one mapping, as a deserializer.
-pub struct Entries<'a, 'r> {
-    entries: &'a [&'a Entry],
-    known: &'r Known,
-}
-
-impl<'de> Deserializer<'de> for Entries<'de, '_> {
-    type Error = Complaint;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Complaint> {
-        let mut access = Pairs { entries: self.entries.iter().copied(), known: self.known, value: None };
-        visitor.visit_map(&mut access)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-struct Pairs<'de, 'r, I> {
+/// The entries of a mapping, one after the other.
+pub struct Pairs<'de, 'r, I> {
     entries: I,
     known: &'r Known,
     value: Option<&'de Entry>,
+}
+
+impl<'de, 'r, I: Iterator<Item = &'de Entry>> Pairs<'de, 'r, I> {
+    pub fn new(entries: I, known: &'r Known) -> Self {
+        Pairs { entries, known, value: None }
+    }
 }
 
 impl<'de, I: Iterator<Item = &'de Entry>> MapAccess<'de> for &mut Pairs<'de, '_, I> {
@@ -351,7 +292,7 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Complaint> {
         match &self.node.value {
             Value::Mapping(entries) => {
-                let mut pairs = Pairs { entries: entries.iter(), known: self.known, value: None };
+                let mut pairs = Pairs::new(entries.iter(), self.known);
                 visitor.visit_map(&mut pairs)
             }
             _ => Err(Complaint::wants("a mapping", self.node.kind()).help("write it as {key: value}")),

@@ -8,9 +8,10 @@ use super::entry::{Broken, Draft};
 use super::hosts::Inventory;
 use super::near;
 use super::problem::Problem;
-use super::read::{Entries, Entry, read_all};
+use super::read::Entry;
 use super::scope::Reported;
-use super::yaml::{Node, Style};
+use super::whole::{Entries, read_all};
+use super::yaml::{Node, Style, Value};
 use crate::attribute::AbsPath;
 use crate::graph::Vertex;
 use crate::resource::{AnyResource, TYPES};
@@ -251,4 +252,38 @@ impl Resolver<'_> {
             None => problem.help(format!("declare it: - {word}: {}", names[0])),
         }
     }
+}
+
+/// `depends_on`: one reference, or a list.
+pub fn references(desk: &mut Desk, node: &Node) -> Vec<At<String>> {
+    let one = std::slice::from_ref(node);
+    let items = match &node.value {
+        Value::Sequence(items) => items.as_slice(),
+        _ => one,
+    };
+    let mut references = Vec::new();
+    for item in items {
+        match &item.value {
+            Value::Scalar(scalar) if !item.is_null() => {
+                references.push(At::new(scalar.text.clone(), item.place));
+            }
+            _ => {
+                let help = match item.as_mapping() {
+                    Some([(key, value)]) => match &value.value {
+                        Value::Scalar(scalar) => {
+                            format!("no space after the colon: {}:{}", key.value, scalar.text)
+                        }
+                        _ => "write it as type:name".to_owned(),
+                    },
+                    _ => "write it as type:name, or a list of them".to_owned(),
+                };
+                desk.report(
+                    Problem::at(item.place, "`depends_on` names resources")
+                        .label(format!("this is {}", item.kind()))
+                        .help(help),
+                );
+            }
+        }
+    }
+    references
 }

@@ -1,0 +1,170 @@
+//! One host of `hosts`: its attributes, what templates see of it.
+
+use serde::Deserialize;
+
+use super::at::{At, Place};
+use super::desk::Desk;
+use super::hosts::{HostDraft, Layers, THIS_MACHINE};
+use super::problem::Problem;
+use super::read::Entry;
+use super::reference::references;
+use super::scope::{Scope, Vars};
+use super::template::Engine;
+use super::whole::read_all;
+use super::yaml::{Node, Style, Value};
+use crate::inventory::{Connection, Host, Privilege, Wait};
+
+/// The attributes of a host that are read by serde.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Attributes {
+    address: Option<String>,
+    port: Option<u16>,
+    user: Option<String>,
+    identity_file: Option<String>,
+    proxy_jump: Option<String>,
+    connection: Option<Connection>,
+    r#become: Option<Privilege>,
+    become_user: Option<String>,
+    wait: Option<Wait>,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+/// Those that are not.
+const OTHERS: &[&str] = &["vars", "depends_on", "become_password"];
+
+pub fn read_host(
+    desk: &mut Desk,
+    engine: &Engine,
+    name: &At<String>,
+    node: &Node,
+    layers: &Layers<'_>,
+) -> HostDraft {
+    let is_this_machine = name.value == THIS_MACHINE;
+    let bare = if is_this_machine { Host::this_machine() } else { Host::ssh(&name.value) };
+    let mut draft = HostDraft {
+        facts: as_seen(&bare, name.place),
+        host: Host { location: Some(desk.sources.location(name.place)), ..bare },
+        place: Some(name.place),
+        depends_on: Vec::new(),
+        vars: Vars::new(),
+        takes_part: true,
+    };
+    let entries = match &node.value {
+        Value::Mapping(entries) => entries.as_slice(),
+        _ if node.is_null() => &[],
+        _ => {
+            desk.report(
+                Problem::at(node.place, format!("the host `{}` must be a mapping", name.value))
+                    .label(format!("this is {}", node.kind()))
+                    .help("write how it is reached: {address: …, user: …}, or nothing at all"),
+            );
+            &[]
+        }
+    };
+    if let Some(vars) = node.get("vars").and_then(Node::as_mapping) {
+        draft.vars = vars.to_vec();
+    }
+    let mut scope = Scope::new(engine, &[layers.vars, &draft.vars]);
+    for (name, value) in layers.command_line {
+        scope.set(name, value.clone());
+    }
+    scope.set("host", draft.facts.clone());
+    let mut rendered: Vec<Entry> = Vec::new();
+    for (key, value) in entries {
+        match key.value.as_str() {
+            "vars" if value.as_mapping().is_none() && !value.is_null() => desk.report(
+                Problem::at(value.place, "`vars` must be a mapping")
+                    .label(format!("this is {}", value.kind()))
+                    .help("write `name: value` below it, one on each line"),
+            ),
+            "vars" => {}
+            "become_password" => desk.report(
+                Problem::at(key.place, "`become_password` is not available yet")
+                    .label("this version of converge does not have it")
+                    .help("let the user become root without a password, in sudoers or doas.conf"),
+            ),
+            "depends_on" => {
+                if let Ok(value) = scope.render(desk, value) {
+                    draft.depends_on = references(desk, &value);
+                }
+            }
+            _ => {
+                if let Ok(value) = scope.render(desk, value) {
+                    rendered.push((key.clone(), value));
+                }
+            }
+        }
+    }
+    let entries: Vec<&Entry> = rendered.iter().collect();
+    let about = format!("the host `{}`", name.value);
+    let read = read_all(&entries, name.place, &about, OTHERS, &mut desk.problems, |entries| {
+        Attributes::deserialize(entries)
+    });
+    if let Some(read) = read {
+        fill(&mut draft.host, read);
+        check_words(desk, &draft.host, &entries);
+        draft.facts = as_seen(&draft.host, name.place);
+    }
+    draft
+}
+
+fn fill(host: &mut Host, read: Attributes) {
+    host.address = read.address;
+    host.port = read.port;
+    host.user = read.user;
+    host.identity_file = read.identity_file;
+    host.proxy_jump = read.proxy_jump;
+    host.connection = read.connection.unwrap_or(host.connection);
+    host.privilege = read.r#become.unwrap_or(Privilege::None);
+    host.become_user = read.become_user.unwrap_or_else(|| "root".to_owned());
+    host.wait = read.wait;
+    host.tags = read.tags;
+}
+
+/// Words that travel on command lines: none may look like an option, or be empty.
+fn check_words(desk: &mut Desk, host: &Host, entries: &[&Entry]) {
+    let words = [
+        ("address", host.address.as_deref()),
+        ("user", host.user.as_deref()),
+        ("proxy_jump", host.proxy_jump.as_deref()),
+        ("become_user", Some(host.become_user.as_str())),
+    ];
+    for (key, word) in words {
+        let Some(word) = word else { continue };
+        let bad = |c: char| c.is_whitespace() || c.is_control();
+        if !word.is_empty() && !word.starts_with('-') && !word.contains(bad) {
+            continue;
+        }
+        if let Some((_, node)) = entries.iter().find(|(name, _)| name.value == key) {
+            desk.report(
+                Problem::at(node.place, format!("`{word}` cannot be a host's `{key}`"))
+                    .label("empty, begins with `-`, or has a space in it")
+                    .help("write it as `ssh` takes it; leave the line out for what ~/.ssh/config says"),
+            );
+        }
+    }
+    if host.port == Some(0)
+        && let Some((_, node)) = entries.iter().find(|(name, _)| name.value == "port")
+    {
+        desk.report(Problem::at(node.place, "no one listens on port 0").help("write a port from 1 to 65535"));
+    }
+}
+
+/// What templates see as `host`.
+pub fn as_seen(host: &Host, place: Place) -> Node {
+    let mut entries = Vec::new();
+    let mut add = |key: &str, value: Option<&str>, style| {
+        if let Some(value) = value {
+            entries.push((At::new(key.to_owned(), place), Node::scalar(value, style, place)));
+        }
+    };
+    add("name", Some(&host.name), Style::Quoted);
+    add("address", Some(host.address.as_deref().unwrap_or(&host.name)), Style::Quoted);
+    add("user", host.user.as_deref(), Style::Quoted);
+    add("port", host.port.map(|port| port.to_string()).as_deref(), Style::Plain);
+    let tags = host.tags.iter().map(|tag| Node::scalar(tag, Style::Quoted, place)).collect();
+    entries.push((At::new("tags".to_owned(), place), Node { value: Value::Sequence(tags), place }));
+    Node { value: Value::Mapping(entries), place }
+}
