@@ -50,7 +50,9 @@ fn prepare(directory: &Path) -> std::path::PathBuf {
     let mut text = format!("resources:\n  - directory: {}/files\n", directory.display());
     for index in 0..FILES {
         let path = format!("{}/files/{index}", directory.display());
-        text.push_str(&format!("  - file: {path}\n    content: \"this is file {index}\\n\"\n    mode: 644\n"));
+        text.push_str(&format!(
+            "  - file: {path}\n    content: \"this is file {index}\\n\"\n    mode: 644\n"
+        ));
     }
     let spec = directory.join("spec.yaml");
     fs::write(&spec, text).expect("the spec is written");

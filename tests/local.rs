@@ -147,7 +147,11 @@ resources:
     assert_eq!(applied.status(&case.id("file:DIR/free")), "changed");
     assert!(!case.path("bad").exists() && !case.path("child").exists() && case.path("free").exists());
     let shown = case.run(&["apply"]).expect(1);
-    shown.says("✗ localhost/file:").says("spec.yaml:3").says("skipped, since").says("Not converged: 1 failed");
+    shown
+        .says("✗ localhost/file:")
+        .says("spec.yaml:3")
+        .says("skipped, since")
+        .says("Not converged: 1 failed");
 }
 
 #[test]
@@ -245,7 +249,9 @@ fn a_wrong_command_line_or_spec_exits_with_3_and_prints_nothing_on_stdout() {
     }
     run(support::converge(case.directory.path()).arg("--version")).expect(0).says("converge ");
     run(support::converge(case.directory.path()).args(["apply", "--help"])).expect(0).says("--wait-lock");
-    run(support::converge(case.directory.path()).args(["apply", "/no/such.yaml"])).expect(3).says("/no/such.yaml");
+    run(support::converge(case.directory.path()).args(["apply", "/no/such.yaml"]))
+        .expect(3)
+        .says("/no/such.yaml");
 }
 
 const SLOW: &str = "
