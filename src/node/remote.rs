@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::push::{Started, wait_for_ending};
 use super::transport::Transport;
 use super::{FromNode, Node, Tail};
-use crate::resource::Failure;
+use crate::resource::{Failure, io_words};
 use crate::wire::{self, FrameBuffer, Hello, Outcome, Reply, Request};
 
 /// An empty frame goes out so often, and the agent answers it.
@@ -308,9 +308,13 @@ impl Pump {
 
     fn broke(&self, error: &io::Error) -> End {
         let silence = self.heard.elapsed().as_secs();
-        let since =
-            if silence >= 5 { format!(", {silence}s after its last sign of life") } else { String::new() };
-        let failure = Failure::io(format!("the connection to {} was lost{since}", self.name), error);
+        // libssh2 has no more to say than that a read failed.
+        let how = match io_words(error) {
+            _ if silence >= 10 => format!("nothing has come from there for {silence}s"),
+            words if words == "transport read" => "it was reset or closed".to_owned(),
+            words => words,
+        };
+        let failure = Failure::new(format!("the connection to {} was lost: {how}", self.name));
         let help = "the machine, its sshd, or the network to it is gone; the next run goes on from whatever state it is in";
         End::Lost(failure.help(help).detail("the agent's standard error", self.stderr.text()))
     }

@@ -2,6 +2,9 @@
 
 mod conversation;
 mod keys;
+mod lab;
+#[path = "../support/lab.rs"]
+mod lab_hosts;
 mod places;
 mod speed;
 mod sshd;
