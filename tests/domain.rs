@@ -58,6 +58,9 @@ impl Scratch {
     }
 }
 
+/// Brings a test's domain into a situation.
+type Arrange<'a> = &'a dyn Fn(&Scratch);
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         self.clear();
@@ -73,7 +76,7 @@ fn needs(agent: &mut Agent, domain: &AnyResource) -> Needed {
 
 #[test]
 fn from_every_situation_every_state_is_reached_and_then_left_alone() {
-    let situations: [(&str, &dyn Fn(&Scratch)); 6] = [
+    let situations: [(&str, Arrange); 6] = [
         ("absent", &|_| {}),
         ("running", &|it| it.create("")),
         ("paused", &|it| {
