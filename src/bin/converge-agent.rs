@@ -134,7 +134,7 @@ fn read_requests(workers: &Workers, replies: &Sender<Reply>, ending: &mut UnixSt
 /// Writes what is there in one go: a packet for each small reply would cost more than the checks.
 fn write_replies(mut stdout: io::Stdout, replies: &Receiver<Reply>, end: &UnixStream, done: &Sender<()>) {
     let mut last = false;
-    while let (false, Ok(first)) = (last, replies.recv()) {
+    while !last && let Ok(first) = replies.recv() {
         let mut bytes = Vec::new();
         let mut next = Some(first);
         while let Some(reply) = next {

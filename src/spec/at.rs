@@ -16,6 +16,10 @@ impl Place {
         Place { end: self.start, ..self }
     }
 
+    pub fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
     /// From the beginning of this to the end of `other`, which follows it in the same file.
     pub fn to(self, other: Place) -> Place {
         Place { end: other.end.max(self.end), ..self }
@@ -34,6 +38,9 @@ impl<T> At<T> {
         At { value, place }
     }
 }
+
+/// So many characters are underlined at most.
+const LABELLED: usize = 80;
 
 /// A file that was read, with its text as it was.
 #[derive(Clone, Debug)]
@@ -82,7 +89,8 @@ impl Sources {
     pub fn first_line(&self, place: Place) -> Place {
         let text = self.text(place);
         let line = text.lines().next().unwrap_or("").trim_end();
-        Place { end: place.start + small(line.len()), ..place }
+        let length = line.char_indices().map(|(at, c)| at + c.len_utf8()).take(LABELLED).last();
+        Place { end: place.start + small(length.unwrap_or(0)), ..place }
     }
 
     /// The whole lines from `start` to `end`, with `before` and `after` more of them.

@@ -16,10 +16,18 @@ pub struct Complaint {
     pub place: Option<Place>,
     /// The innermost key that the value belongs to.
     pub key: Option<String>,
-    /// The entry of the outermost mapping, counted from 0.
-    pub entry: Option<usize>,
+    /// The innermost entry or element that it is in: taken out, the rest can be read.
+    pub part: Option<Part>,
     /// A plain scalar that was offered as a number or boolean: as a text it may be taken.
     pub retry_as_text: Option<Place>,
+}
+
+/// An entry of a mapping, or an element of a list.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Part {
+    /// Of the key, or of the element.
+    pub place: Place,
+    pub key: Option<String>,
 }
 
 #[derive(Debug)]
@@ -45,7 +53,7 @@ pub enum Kind {
 
 impl Complaint {
     pub fn new(kind: Kind) -> Complaint {
-        Complaint { kind, place: None, key: None, entry: None, retry_as_text: None }
+        Complaint { kind, place: None, key: None, part: None, retry_as_text: None }
     }
 
     pub fn wants(wanted: impl Into<String>, found: impl Into<String>) -> Complaint {
@@ -70,6 +78,12 @@ impl Complaint {
         self
     }
 
+    /// In which entry or element it is, unless that is known more closely.
+    pub fn within(mut self, place: Place, key: Option<&str>) -> Complaint {
+        self.part.get_or_insert_with(|| Part { place, key: key.map(str::to_owned) });
+        self
+    }
+
     /// As a problem. `item` is where the whole is, `known_too` what else may stand there, and
     /// `about` says whose attributes they are, as in "a `file`".
     pub fn problem(self, item: Place, about: &str, known_too: &[&'static str]) -> Problem {
@@ -82,7 +96,7 @@ impl Complaint {
                     .label(format!("this is {found}"))
                     .help(help.unwrap_or_else(|| format!("write {wanted} here")))
             }
-            Kind::Words(words) => said(&words, place, &subject),
+            Kind::Words(words) => said(&words, place, &subject, about),
             Kind::UnknownKey { key, known } => {
                 let mut all = known.clone();
                 let top = self.key.is_none();
@@ -110,10 +124,13 @@ impl Complaint {
 }
 
 /// The types' own words carry their way out after a colon.
-fn said(words: &str, place: Place, subject: &str) -> Problem {
+fn said(words: &str, place: Place, subject: &str, about: &str) -> Problem {
     let (what, help) = match words.rsplit_once(": ") {
         Some((what, help)) if !what.is_empty() => (what.to_owned(), help.to_owned()),
-        _ => (words.to_owned(), "`converge explain TYPE` shows what it takes".to_owned()),
+        _ => match about.strip_prefix("a").and_then(|rest| rest.split('`').nth(1)) {
+            Some(word) => (words.to_owned(), format!("`converge explain {word}` shows what it takes")),
+            None => (words.to_owned(), "correct it, or leave it out".to_owned()),
+        },
     };
     Problem::at(place, what).label(format!("the value of {subject}")).help(help)
 }

@@ -1,7 +1,7 @@
 //! From resources to a graph: what is declared (`depends_on`, `restart_on`), what follows from
 //! what the resources are (a file lies in a directory), and what cannot be true at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::at::{At, Place};
 use super::desk::Desk;
@@ -16,7 +16,12 @@ use crate::resource::{Links, Thing};
 pub struct Web {
     links: Vec<Links>,
     providers: HashMap<(usize, Thing), Vec<usize>>,
+    /// The same for paths, in their order, to find what lies below one.
+    paths: BTreeMap<(usize, AbsPath), Vec<usize>>,
 }
+
+/// Where a unit's drop-ins lie: not only that directory comes first, but every file in it.
+const DROP_INS: &str = "its drop-ins";
 
 impl Web {
     pub fn new(drafts: &[Draft]) -> Web {
@@ -27,7 +32,13 @@ impl Web {
                 providers.entry((draft.host, thing.clone())).or_default().push(item);
             }
         }
-        Web { links, providers }
+        let mut paths: BTreeMap<(usize, AbsPath), Vec<usize>> = BTreeMap::new();
+        for ((host, thing), items) in &providers {
+            if let Thing::Path(path) = thing {
+                paths.insert((*host, path.clone()), items.clone());
+            }
+        }
+        Web { links, providers, paths }
     }
 
     /// Who else provides exactly this.
@@ -47,14 +58,38 @@ impl Web {
         above.into_iter().find(|found| !found.is_empty()).unwrap_or_default()
     }
 
-    /// The edges that follow from what resources are.
+    /// Who provides what lies below a path.
+    fn inside(&self, host: usize, path: &AbsPath) -> Vec<usize> {
+        let after = self.paths.range((host, path.clone())..).skip_while(|((_, other), _)| other == path);
+        // `/a-b` sorts before `/a/b`: neither is the end of what lies below `/a`.
+        let near =
+            after.take_while(|((on, other), _)| *on == host && other.as_str().starts_with(path.as_str()));
+        near.filter(|((_, other), _)| other.is_below(path)).flat_map(|(_, items)| items.clone()).collect()
+    }
+
+    /// The edges that follow from what resources are. A pair that a trigger has joined already
+    /// needs no second reason.
     pub fn implied(&self, drafts: &[Draft], edges: &mut Vec<Edge<Place>>) {
+        let triggered: HashSet<(Vertex, Vertex)> = edges
+            .iter()
+            .filter(
+                |edge| matches!(edge.reason, Reason::Declared { attribute, .. } if attribute != "depends_on"),
+            )
+            .map(|edge| (edge.before, edge.after))
+            .collect();
         for (item, draft) in drafts.iter().enumerate() {
             let vertex = Vertex::Item(item);
             edges.push(Edge::new(Vertex::Host(draft.host), vertex, Reason::Host, draft.place));
             for (thing, why) in &self.links[item].stands_on {
-                for provider in self.below(draft.host, thing, item) {
+                let mut providers = self.below(draft.host, thing, item);
+                if let (Thing::Path(path), &DROP_INS) = (thing, why) {
+                    providers.extend(self.inside(draft.host, path));
+                }
+                for provider in providers {
                     let below = Vertex::Item(provider);
+                    if triggered.contains(&(below, vertex)) {
+                        continue;
+                    }
                     edges.push(match self.links[item].is_removal && self.links[provider].is_removal {
                         true => Edge::new(vertex, below, Reason::Removal(why), drafts[provider].place),
                         false => Edge::new(below, vertex, Reason::Implied(why), draft.place),

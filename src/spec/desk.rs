@@ -76,9 +76,13 @@ impl Desk {
         // What is before the first wrong byte is the same in both.
         let start = whole.start + super::at::small(valid);
         let place = Place { start, end: start + 3, ..whole };
-        Err(Problem::at(place, "this file is not UTF-8")
-            .label("the first byte that is not")
-            .help("save it as UTF-8; `iconv -f latin1 -t utf-8` converts"))
+        let help = match error.as_bytes() {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+                "this looks like UTF-16; `iconv -f utf-16 -t utf-8` converts"
+            }
+            _ => "save it as UTF-8; `iconv -f latin1 -t utf-8` converts",
+        };
+        Err(Problem::at(place, "this file is not UTF-8").label("the first byte that is not").help(help))
     }
 
     /// A template file, which several hosts may share.

@@ -10,7 +10,7 @@ use super::desk::Desk;
 use super::hosts::references;
 use super::near;
 use super::problem::Problem;
-use super::read::{Entry, read_all};
+use super::read::{Entries, Entry, read_all};
 use super::scope::{Reported, Scope};
 use super::template;
 use super::yaml::{Node, Style, Value};
@@ -246,11 +246,13 @@ impl Context<'_> {
 
     fn draft(&self, desk: &mut Desk, entries: Vec<Entry>, place: Place) -> Option<Draft> {
         let problems = &mut desk.problems;
-        let about = format!("a `{}`", self.word);
+        let article =
+            if self.word == "http" || self.word.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+        let about = format!("{article} `{}`", self.word);
         let (common, own): (Vec<&Entry>, Vec<&Entry>) =
             entries.iter().partition(|(key, _)| self.is_common(&key.value));
         let before = problems.len();
-        let read = |entries| {
+        let read = |entries: Entries<'_, '_>| {
             // `shape` has found the type.
             AnyResource::read(self.word, entries)
                 .unwrap_or_else(|| Err(serde::de::Error::custom("no such type")))
@@ -258,7 +260,7 @@ impl Context<'_> {
         let resource = read_all(&own, place, &about, COMMON, problems, read);
         let (references_of, common): (Vec<&Entry>, Vec<&Entry>) =
             common.into_iter().partition(|(key, _)| key.value == "depends_on");
-        let common = read_all(&common, place, &about, &[], problems, Common::deserialize);
+        let common = read_all(&common, place, &about, &[], problems, |entries| Common::deserialize(entries));
         let depends_on = references_of.first().map(|(_, node)| references(desk, node)).unwrap_or_default();
         if desk.problems.len() > before {
             return None;

@@ -11,8 +11,14 @@ use miette::{
 
 use super::at::{Place, Sources};
 
+/// Above the excerpt of another file that a problem speaks of.
+const ELSEWHERE: &str = "… and this belongs to it";
+
 /// A line of a file is shown up to so many bytes around what is wrong in it.
-const LINE_SHOWN: usize = 240;
+const LINE_SHOWN: usize = 120;
+
+/// A message that quotes the file is cut here: what it is about comes first.
+const WORDS_SHOWN: usize = 400;
 
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,7 +34,11 @@ pub struct Problem {
 impl Problem {
     /// A problem that is in no file.
     pub fn new(what: impl Into<String>) -> Problem {
-        Problem { what: what.into(), labels: Vec::new(), help: None }
+        let mut what: String = what.into();
+        if let Some((end, _)) = what.char_indices().nth(WORDS_SHOWN) {
+            what.replace_range(end.., "…");
+        }
+        Problem { what, labels: Vec::new(), help: None }
     }
 
     pub fn at(place: Place, what: impl Into<String>) -> Problem {
@@ -95,12 +105,14 @@ impl Problems {
             .with_context_lines(1);
         let mut text = String::new();
         for problem in &self.list {
-            // Writing to a string does not fail; what miette could not show is told in one line.
-            if handler.render_report(&mut text, &Report::of(problem, &self.sources)).is_err() {
-                text.push_str(&problem.what);
+            for report in Report::of(problem, &self.sources) {
+                // Writing to a string does not fail; what miette could not show is told in words.
+                if handler.render_report(&mut text, &report).is_err() {
+                    text.push_str(&problem.what);
+                }
+                text.truncate(text.trim_end().len());
+                text.push_str("\n\n");
             }
-            text.truncate(text.trim_end().len());
-            text.push_str("\n\n");
         }
         text.truncate(text.trim_end().len());
         text + "\n"
@@ -128,11 +140,10 @@ struct Report<'a> {
     help: Option<&'a str>,
     excerpt: Option<Excerpt<'a>>,
     labels: Vec<LabeledSpan>,
-    elsewhere: Vec<Report<'a>>,
 }
 
 impl<'a> Report<'a> {
-    fn of(problem: &'a Problem, sources: &'a Sources) -> Report<'a> {
+    fn of(problem: &'a Problem, sources: &'a Sources) -> Vec<Report<'a>> {
         let mut by_file: BTreeMap<u32, Vec<&(Place, String)>> = BTreeMap::new();
         for label in &problem.labels {
             by_file.entry(label.0.file).or_default().push(label);
@@ -140,8 +151,10 @@ impl<'a> Report<'a> {
         let first = problem.labels.first().map(|(place, _)| place.file);
         let in_first = first.and_then(|file| by_file.remove(&file)).unwrap_or_default();
         let help = problem.help.as_deref();
-        let elsewhere = by_file.into_values().map(|labels| Report::one("there", None, &labels, sources));
-        Report { elsewhere: elsewhere.collect(), ..Report::one(&problem.what, help, &in_first, sources) }
+        let mut reports = vec![Report::one(&problem.what, help, &in_first, sources)];
+        let elsewhere = by_file.into_values();
+        reports.extend(elsewhere.map(|labels| Report::one(ELSEWHERE, None, &labels, sources)));
+        reports
     }
 
     fn one(
@@ -151,12 +164,18 @@ impl<'a> Report<'a> {
         sources: &'a Sources,
     ) -> Report<'a> {
         let excerpt = labels.first().map(|(place, _)| Excerpt::of(sources, place.file));
-        let labels = labels.iter().map(|(place, label)| {
+        let labels = labels.iter().enumerate().map(|(number, (place, label))| {
             let place = sources.first_line(*place);
-            let length = (place.end - place.start) as usize;
-            LabeledSpan::new(Some(label.clone()), place.start as usize, length)
+            let span = (place.start as usize, (place.end - place.start) as usize);
+            match number {
+                0 => LabeledSpan::new_primary_with_span(Some(label.clone()), span),
+                _ => LabeledSpan::new_with_span(Some(label.clone()), span),
+            }
         });
-        Report { what, help, excerpt, labels: labels.collect(), elsewhere: Vec::new() }
+        let mut labels: Vec<_> = labels.collect();
+        // miette puts labels of one excerpt together only where they follow each other.
+        labels.sort_by_key(LabeledSpan::offset);
+        Report { what, help, excerpt, labels }
     }
 }
 
@@ -180,11 +199,6 @@ impl Diagnostic for Report<'_> {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         Some(Box::new(self.labels.iter().cloned()))
     }
-
-    fn related<'b>(&'b self) -> Option<Box<dyn Iterator<Item = &'b dyn Diagnostic> + 'b>> {
-        let elsewhere = self.elsewhere.iter().map(|report| report as &dyn Diagnostic);
-        (!self.elsewhere.is_empty()).then(|| Box::new(elsewhere) as Box<dyn Iterator<Item = _>>)
-    }
 }
 
 /// A file to cut excerpts from. miette's own way reads the file from its beginning for every
@@ -202,6 +216,17 @@ impl<'a> Excerpt<'a> {
         let source = sources.get(file);
         let text = harmless(&source.text);
         Excerpt { name: source.path.display().to_string(), text, sources, file }
+    }
+
+    fn contents<'b>(
+        &self,
+        text: &'b str,
+        start: usize,
+        line: usize,
+        column: usize,
+    ) -> Box<dyn SpanContents<'b> + 'b> {
+        let (name, span) = (self.name.clone(), (start, text.len()).into());
+        Box::new(MietteSpanContents::new_named(name, text.as_bytes(), span, line, column, 1))
     }
 
     /// Forth or back to where a character begins.
@@ -232,6 +257,12 @@ impl SourceCode for Excerpt<'_> {
         after: usize,
     ) -> Result<Box<dyn SpanContents<'b> + 'b>, MietteError> {
         let (first, last) = (span.offset(), span.offset() + span.len());
+        if before == 0 && after == 0 {
+            // For the head of the excerpt: `file:line:column`.
+            let line = self.sources.lines(self.file, first, last, 0, 0);
+            let (text, column) = (&self.text[first..last], first - line.start);
+            return Ok(self.contents(text, first, line.first_line, column));
+        }
         if last > self.text.len() {
             return Err(MietteError::OutOfBounds);
         }
@@ -247,14 +278,6 @@ impl SourceCode for Excerpt<'_> {
         };
         let line = line + self.text[line_begin..start].matches('\n').count();
         let column = start - self.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        let span = (start, end - start).into();
-        Ok(Box::new(MietteSpanContents::new_named(
-            self.name.clone(),
-            self.text[start..end].as_bytes(),
-            span,
-            line,
-            column,
-            1,
-        )))
+        Ok(self.contents(&self.text[start..end], start, line, column))
     }
 }

@@ -12,7 +12,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::at::{At, Place};
-use super::complaint::Complaint;
+use super::complaint::{Complaint, Kind};
 use super::problem::Problem;
 use super::scalar::{Core, core};
 use super::yaml::{Node, Scalar, Style, Value};
@@ -20,66 +20,62 @@ use super::yaml::{Node, Scalar, Style, Value};
 /// A key and its value, as an item holds them.
 pub type Entry = (At<String>, Node);
 
-/// Plain scalars that are to be taken as the texts they are written as.
-type AsText = HashSet<Place>;
+/// What earlier rounds of reading have found out.
+#[derive(Default)]
+pub struct Known {
+    /// Plain scalars that are to be taken as the texts they are written as.
+    as_text: HashSet<Place>,
+    /// Keys of entries, and elements, that have been complained about.
+    skipped: HashSet<Place>,
+}
 
 /// Reads a whole from its entries and finds all that is wrong in one go: what is wrong is
 /// reported, taken out, and the rest read again. `about` is what they describe ("a `file`"), at
 /// `place`; `known_too` are keys that somebody else takes.
-pub fn read_all<'a, T>(
-    entries: &'a [&'a Entry],
+pub fn read_all<T>(
+    entries: &[&Entry],
     place: Place,
     about: &str,
     known_too: &[&'static str],
     problems: &mut Vec<Problem>,
-    read: impl Fn(Entries<'a>) -> Result<T, Complaint>,
+    read: impl Fn(Entries<'_, '_>) -> Result<T, Complaint>,
 ) -> Option<T> {
-    let mut left: Vec<&Entry> = entries.to_vec();
-    let mut dropped: Vec<&str> = Vec::new();
-    let mut as_text = AsText::new();
+    let mut known = Known::default();
+    let mut skipped: Vec<String> = Vec::new();
     loop {
-        let complaint = match read(Entries::new(&left, &as_text)) {
-            Ok(value) => return dropped.is_empty().then_some(value),
+        let complaint = match read(Entries { entries, known: &known }) {
+            Ok(value) => return skipped.is_empty().then_some(value),
             Err(complaint) => complaint,
         };
         if let Some(place) = complaint.retry_as_text
-            && as_text.insert(place)
+            && known.as_text.insert(place)
         {
             continue;
         }
-        if let super::complaint::Kind::Missing(key) = complaint.kind
-            && complaint.entry.is_none()
-            && dropped.contains(&key)
-        {
-            return None;
+        let part = complaint.part.clone();
+        // What was taken out is missing now, which is no complaint of its own.
+        let follows = matches!(complaint.kind, Kind::Missing(key) if skipped.iter().any(|name| name == key));
+        if !follows {
+            problems.push(complaint.problem(place, about, known_too));
         }
-        let entry = complaint.entry;
-        problems.push(complaint.problem(place, about, known_too));
-        match entry {
-            Some(entry) => dropped.push(left.remove(entry).0.value.as_str()),
-            None => return None,
+        match part {
+            Some(part) if known.skipped.insert(part.place) => skipped.push(part.key.unwrap_or_default()),
+            _ => return None,
         }
     }
 }
 
 /// The entries of one mapping, as a deserializer.
-pub struct Entries<'a> {
-    entries: Vec<&'a Entry>,
-    as_text: AsText,
+pub struct Entries<'a, 'r> {
+    entries: &'a [&'a Entry],
+    known: &'r Known,
 }
 
-impl<'a> Entries<'a> {
-    fn new(entries: &[&'a Entry], as_text: &AsText) -> Entries<'a> {
-        Entries { entries: entries.to_vec(), as_text: as_text.clone() }
-    }
-}
-
-impl<'de> Deserializer<'de> for Entries<'de> {
+impl<'de> Deserializer<'de> for Entries<'de, '_> {
     type Error = Complaint;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Complaint> {
-        let mut access =
-            Pairs { entries: self.entries.iter().copied(), as_text: &self.as_text, entry: 0, value: None };
+        let mut access = Pairs { entries: self.entries.iter().copied(), known: self.known, value: None };
         visitor.visit_map(&mut access)
     }
 
@@ -91,9 +87,7 @@ impl<'de> Deserializer<'de> for Entries<'de> {
 
 struct Pairs<'de, 'r, I> {
     entries: I,
-    as_text: &'r AsText,
-    /// How many have been taken.
-    entry: usize,
+    known: &'r Known,
     value: Option<&'de Entry>,
 }
 
@@ -101,13 +95,13 @@ impl<'de, I: Iterator<Item = &'de Entry>> MapAccess<'de> for &mut Pairs<'de, '_,
     type Error = Complaint;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Complaint> {
-        let Some(entry) = self.entries.next() else { return Ok(None) };
+        let known = self.known;
+        let next = self.entries.find(|(key, _)| !known.skipped.contains(&key.place));
+        let Some(entry) = next else { return Ok(None) };
         self.value = Some(entry);
-        self.entry += 1;
         let key = seed.deserialize(BorrowedStrDeserializer::new(&entry.0.value));
-        key.map(Some).map_err(|complaint: Complaint| Complaint {
-            entry: Some(self.entry - 1),
-            ..complaint.at(entry.0.place)
+        key.map(Some).map_err(|complaint: Complaint| {
+            complaint.at(entry.0.place).within(entry.0.place, Some(&entry.0.value))
         })
     }
 
@@ -115,12 +109,11 @@ impl<'de, I: Iterator<Item = &'de Entry>> MapAccess<'de> for &mut Pairs<'de, '_,
         let Some((key, node)) = self.value.take() else {
             return Err(Complaint::custom("a value without a key"));
         };
-        let value = seed.deserialize(Reader { node, as_text: self.as_text });
+        let value = seed.deserialize(Reader { node, known: self.known });
         value.map_err(|complaint| {
-            let complaint = complaint.under(&key.value);
             // A value that is not there cannot be pointed at.
             let place = if is_nothing(node) { key.place } else { node.place };
-            Complaint { entry: Some(self.entry - 1), ..complaint.at(place) }
+            complaint.under(&key.value).at(place).within(key.place, Some(&key.value))
         })
     }
 }
@@ -131,16 +124,17 @@ fn is_nothing(node: &Node) -> bool {
 
 struct Items<'de, 'r> {
     items: slice::Iter<'de, Node>,
-    as_text: &'r AsText,
+    known: &'r Known,
 }
 
 impl<'de> SeqAccess<'de> for Items<'de, '_> {
     type Error = Complaint;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Complaint> {
-        let Some(node) = self.items.next() else { return Ok(None) };
-        let item = seed.deserialize(Reader { node, as_text: self.as_text });
-        item.map(Some).map_err(|complaint| complaint.at(node.place))
+        let next = self.items.find(|node| !self.known.skipped.contains(&node.place));
+        let Some(node) = next else { return Ok(None) };
+        let item = seed.deserialize(Reader { node, known: self.known });
+        item.map(Some).map_err(|complaint| complaint.at(node.place).within(node.place, None))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -152,7 +146,7 @@ impl<'de> SeqAccess<'de> for Items<'de, '_> {
 #[derive(Clone, Copy)]
 pub struct Reader<'de, 'r> {
     node: &'de Node,
-    as_text: &'r AsText,
+    known: &'r Known,
 }
 
 impl<'de> Reader<'de, '_> {
@@ -220,7 +214,7 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
             Value::Sequence(_) => return self.deserialize_seq(visitor),
             Value::Mapping(_) => return self.deserialize_map(visitor),
         };
-        if scalar.style != Style::Plain || self.as_text.contains(&self.node.place) {
+        if scalar.style != Style::Plain || self.known.as_text.contains(&self.node.place) {
             return visitor.visit_borrowed_str(&scalar.text);
         }
         let place = self.node.place;
@@ -246,7 +240,11 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
             Core::Bool(value) => visitor.visit_bool(value),
             _ => {
                 let text = &self.scalar(wanted)?.text;
-                let complaint = Complaint::wants(wanted, format!("the text `{text}`"));
+                let found = match self.node.kind() {
+                    "a number" => format!("the number {text}"),
+                    _ => format!("the text `{text}`"),
+                };
+                let complaint = Complaint::wants(wanted, found);
                 Err(match text.to_ascii_lowercase().as_str() {
                     "yes" | "on" | "y" | "1" => {
                         complaint.help("write true: in YAML 1.2 only true and false are booleans")
@@ -339,11 +337,13 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Complaint> {
         match &self.node.value {
-            Value::Sequence(items) => visitor.visit_seq(Items { items: items.iter(), as_text: self.as_text }),
+            Value::Sequence(items) => visitor.visit_seq(Items { items: items.iter(), known: self.known }),
             Value::Scalar(scalar) if !self.node.is_null() => {
                 Err(Complaint::wants("a list", self.node.kind())
                     .help(format!("write it as a list of one: [{}]", scalar.text)))
             }
+            Value::Mapping(_) => Err(Complaint::wants("a list", self.node.kind())
+                .help("begin it with a dash on a line of its own: it is a list of one then")),
             _ => Err(Complaint::wants("a list", self.node.kind()).help("write it as [a, b]")),
         }
     }
@@ -351,8 +351,7 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Complaint> {
         match &self.node.value {
             Value::Mapping(entries) => {
-                let mut pairs =
-                    Pairs { entries: entries.iter(), as_text: self.as_text, entry: 0, value: None };
+                let mut pairs = Pairs { entries: entries.iter(), known: self.known, value: None };
                 visitor.visit_map(&mut pairs)
             }
             _ => Err(Complaint::wants("a mapping", self.node.kind()).help("write it as {key: value}")),
@@ -377,11 +376,12 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     ) -> Result<V::Value, Complaint> {
         match &self.node.value {
             Value::Mapping(entries) => match entries.as_slice() {
-                [(key, value)] => visitor.visit_enum(Variant { key, value, as_text: self.as_text }),
+                [(key, value)] => visitor.visit_enum(Variant { key, value, known: self.known }),
                 _ => Err(Complaint::wants(
                     format!("a mapping of one key: {}", variants.join(" or ")),
                     format!("a mapping of {}", entries.len()),
-                )),
+                )
+                .help("write each as an element of its own, with a dash before it")),
             },
             Value::Scalar(scalar) if !self.node.is_null() => {
                 visitor.visit_enum(scalar.text.as_str().into_deserializer())
@@ -405,36 +405,41 @@ fn range<V>(number: i64, most: i64, visit: impl FnOnce() -> Result<V, Complaint>
 struct Variant<'de, 'r> {
     key: &'de At<String>,
     value: &'de Node,
-    as_text: &'r AsText,
+    known: &'r Known,
 }
 
-impl<'de, 'r> EnumAccess<'de> for Variant<'de, 'r> {
+impl<'de> EnumAccess<'de> for Variant<'de, '_> {
     type Error = Complaint;
-    type Variant = Reader<'de, 'r>;
+    type Variant = Self;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, Reader<'de, 'r>), Complaint> {
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Complaint> {
         let variant = seed.deserialize(BorrowedStrDeserializer::new(&self.key.value));
         let variant = variant.map_err(|complaint: Complaint| complaint.at(self.key.place))?;
-        Ok((variant, Reader { node: self.value, as_text: self.as_text }))
+        Ok((variant, self))
     }
 }
 
-impl<'de> VariantAccess<'de> for Reader<'de, '_> {
+impl Variant<'_, '_> {
+    fn placed(&self, complaint: Complaint) -> Complaint {
+        complaint.under(&self.key.value).at(self.value.place)
+    }
+}
+
+impl<'de> VariantAccess<'de> for Variant<'de, '_> {
     type Error = Complaint;
 
     fn unit_variant(self) -> Result<(), Complaint> {
-        Err(Complaint::wants("a word", "a mapping"))
+        Err(self.placed(Complaint::wants("a word", "a mapping")))
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Complaint> {
-        seed.deserialize(self).map_err(|complaint| complaint.at(self.node.place))
+        let reader = Reader { node: self.value, known: self.known };
+        seed.deserialize(reader).map_err(|complaint| self.placed(complaint))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _length: usize, visitor: V) -> Result<V::Value, Complaint> {
-        self.deserialize_seq(visitor)
+        let reader = Reader { node: self.value, known: self.known };
+        reader.deserialize_seq(visitor).map_err(|complaint| self.placed(complaint))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -442,6 +447,7 @@ impl<'de> VariantAccess<'de> for Reader<'de, '_> {
         _fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Complaint> {
-        self.deserialize_map(visitor)
+        let reader = Reader { node: self.value, known: self.known };
+        reader.deserialize_map(visitor).map_err(|complaint| self.placed(complaint))
     }
 }

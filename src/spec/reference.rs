@@ -8,7 +8,7 @@ use super::entry::{Broken, Draft};
 use super::hosts::Inventory;
 use super::near;
 use super::problem::Problem;
-use super::read::{Entry, read_all};
+use super::read::{Entries, Entry, read_all};
 use super::scope::Reported;
 use super::yaml::{Node, Style};
 use crate::attribute::AbsPath;
@@ -95,8 +95,9 @@ fn normalised(word: &str, name: &str) -> Option<String> {
     let place = super::at::Place { file: 0, start: 0, end: 0 };
     let entry: Entry = (At::new(word.to_owned(), place), Node::scalar(name, Style::Rendered, place));
     let entries = [&entry];
-    let read =
-        |entries| AnyResource::read(word, entries).unwrap_or_else(|| Err(serde::de::Error::custom("")));
+    let read = |entries: Entries<'_, '_>| {
+        AnyResource::read(word, entries).unwrap_or_else(|| Err(serde::de::Error::custom("")))
+    };
     let resource = read_all(&entries, place, "", &[], &mut Vec::new(), read);
     resource.map(|resource| resource.as_resource().name())
 }

@@ -14,6 +14,12 @@ use super::template::{
 };
 use super::yaml::{DEPTH, Node, Scalar, Style, Value};
 
+/// So many variables may stand on one another.
+const CHAIN: usize = 100;
+
+/// So many values may one variable hold.
+const VALUES: usize = 200_000;
+
 /// A variable's name and value as they are written.
 pub type Vars = Vec<(At<String>, Node)>;
 
@@ -133,36 +139,38 @@ impl<'a> Scope<'a> {
             return Ok(node.moved_to(place));
         }
         let names = self.engine.names(text, Kind::String);
-        let names = names.map_err(|error| self.report(desk, &error, text, place))?;
+        let names = names.map_err(|error| self.report(desk, &error, text, Kind::String, place))?;
         let context = self.context(desk, &names, text, place)?;
         if let Some(result) = expression.and_then(|inside| self.engine.expression(inside, context.clone())) {
             let result = result.and_then(|value| from_jinja(&value, place, DEPTH));
-            return result.map_err(|error| self.report(desk, &error, text, place));
+            return result.map_err(|error| self.report(desk, &error, text, Kind::String, place));
         }
         let rendered = self.engine.render(text, Kind::String, context);
-        let rendered = rendered.map_err(|error| self.report(desk, &error, text, place))?;
+        let rendered = rendered.map_err(|error| self.report(desk, &error, text, Kind::String, place))?;
         Ok(Node::scalar(rendered, Style::Rendered, place))
     }
 
     /// A template file's text, rendered. `place` is all of it.
     pub fn render_file(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<String, Reported> {
         let names = self.engine.names(text, Kind::File);
-        let names = names.map_err(|error| self.report(desk, &error, text, place))?;
+        let names = names.map_err(|error| self.report(desk, &error, text, Kind::File, place))?;
         let context = self.context(desk, &names, text, place)?;
         let rendered = self.engine.render(text, Kind::File, context);
-        rendered.map_err(|error| self.report(desk, &error, text, place))
+        rendered.map_err(|error| self.report(desk, &error, text, Kind::File, place))
     }
 
     /// Whether an expression holds (`when`).
     pub fn holds(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<bool, Reported> {
         let names = self.engine.expression_names(text);
-        let names = names.map_err(|error| self.report(desk, &error, text, place))?;
+        let names = names.map_err(|error| self.report(desk, &error, text, Kind::Expression, place))?;
         let context = self.context(desk, &names, text, place)?;
         let value = self
             .engine
             .expression(text, context)
             .unwrap_or_else(|| Err(Error::new(ErrorKind::SyntaxError, "not an expression")));
-        value.map(|value| value.is_true()).map_err(|error| self.report(desk, &error, text, place))
+        value
+            .map(|value| value.is_true())
+            .map_err(|error| self.report(desk, &error, text, Kind::Expression, place))
     }
 
     /// The values of these names, for one template.
@@ -221,13 +229,29 @@ impl<'a> Scope<'a> {
             None => {}
         }
         let Some((_, node)) = self.declared.get(name).copied() else { return Ok(Lookup::Unknown) };
+        if self.path.len() > CHAIN {
+            desk.report(
+                Problem::at(place, "variables that refer to variables, more than 100 deep")
+                    .label("here it becomes too deep")
+                    .help("write the value out"),
+            );
+            return Err(Reported);
+        }
         if let Some(first) = self.path.iter().position(|other| other == name) {
             self.circle(desk, first, place);
             return Err(Reported);
         }
         self.path.push(name.to_owned());
-        let rendered = self.render(desk, node);
+        let mut rendered = self.render(desk, node);
         self.path.pop();
+        if rendered.as_ref().is_ok_and(|node| node.size() > VALUES) {
+            desk.report(
+                Problem::at(place, format!("the variable `{name}` holds more than {VALUES} values"))
+                    .label("used here")
+                    .help("lists of lists of lists multiply: make it smaller"),
+            );
+            rendered = Err(Reported);
+        }
         match rendered {
             Ok(node) => {
                 let (node, value) = (Rc::new(node.clone()), to_jinja(&node));
@@ -257,11 +281,11 @@ impl<'a> Scope<'a> {
         desk.problems.push(problem.help("give one of them a value of its own"));
     }
 
-    fn report(&self, desk: &mut Desk, error: &Error, text: &str, place: Place) -> Reported {
+    fn report(&self, desk: &mut Desk, error: &Error, text: &str, kind: Kind, place: Place) -> Reported {
         let mut known: Vec<&str> = self.declared.keys().copied().collect();
         known.extend(self.resolved.keys().map(String::as_str));
         known.sort_unstable();
-        let problem = template::problem(error, text, place, &desk.sources, &known);
+        let problem = template::problem(error, text, kind, place, &desk.sources, &known);
         desk.problems.push(problem);
         Reported
     }

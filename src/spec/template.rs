@@ -34,7 +34,7 @@ impl Engine {
 
     fn of(&self, kind: Kind) -> &Environment<'static> {
         match kind {
-            Kind::String => &self.strings,
+            Kind::String | Kind::Expression => &self.strings,
             Kind::File => &self.files,
         }
     }
@@ -80,6 +80,8 @@ impl Engine {
 pub enum Kind {
     /// In a string of the spec.
     String,
+    /// An expression without braces (`when`).
+    Expression,
     /// In a file of its own.
     File,
 }
@@ -205,23 +207,38 @@ impl Object for Anything {
 
 /// An error of the engine, at its place in the text that was rendered. `place` is all of the
 /// text, and `known` the names that could have been meant.
-pub fn problem(error: &Error, text: &str, place: Place, sources: &Sources, known: &[&str]) -> Problem {
+pub fn problem(
+    error: &Error,
+    text: &str,
+    kind: Kind,
+    place: Place,
+    sources: &Sources,
+    known: &[&str],
+) -> Problem {
     let detail = error.detail().unwrap_or("").to_owned();
     let range = error.range().unwrap_or(0..0);
     if error.kind() == ErrorKind::UndefinedError {
         let name = detail.strip_prefix('`').and_then(|rest| rest.split('`').next()).unwrap_or(&detail);
         let at = locate(name, text, range.start, place, sources).unwrap_or(place);
         let problem = Problem::at(at, format!("`{name}` is not defined")).label("no variable of this name");
-        return match near::nearest(name, known.iter().copied()) {
-            Some(near) => problem.help(format!("did you mean `{near}`?")),
-            None => {
-                problem.help(format!("declare it under `vars`, or write {{{{ {name} | default(\"…\") }}}}"))
+        return problem.help(match (near::nearest(name, known.iter().copied()), name.rsplit_once('.')) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, Some((whole, part))) => format!("`{whole}` has no `{part}`"),
+            (None, None) if kind == Kind::Expression => {
+                format!("declare it under `vars`, or write: {name} is defined and …")
             }
-        };
+            (None, None) => {
+                format!("declare it under `vars`, or write {{{{ {name} | default(\"…\") }}}}")
+            }
+        });
     }
     let snippet = text.get(range.clone()).unwrap_or("");
     let at = locate(snippet, text, range.start, place, sources).unwrap_or(place);
     let (what, help) = match error.kind() {
+        ErrorKind::SyntaxError if kind == Kind::Expression => (
+            format!("this expression cannot be read: {detail}"),
+            "write it as in: host.name == \"web1\" and port > 80",
+        ),
         ErrorKind::SyntaxError => (
             format!("this template cannot be read: {detail}"),
             "braces that are meant as they stand are written {% raw %}{{ … }}{% endraw %}",
@@ -236,7 +253,7 @@ pub fn problem(error: &Error, text: &str, place: Place, sources: &Sources, known
         _ if detail.is_empty() => (error.kind().to_string(), "check the expression"),
         _ => (detail, "check the expression and the values it is given"),
     };
-    Problem::at(at, what).label("in this template").help(help)
+    Problem::at(at, what).label("here").help(help)
 }
 
 /// Where `snippet`, which stands at `offset` in `text`, is in the file: what the parser did to

@@ -72,6 +72,15 @@ impl Node {
             if scalar.style == Style::Plain && super::scalar::core(&scalar.text) == super::scalar::Core::Null)
     }
 
+    /// How many values it holds, itself included.
+    pub fn size(&self) -> usize {
+        match &self.value {
+            Value::Scalar(_) => 1,
+            Value::Sequence(items) => items.iter().map(Node::size).sum::<usize>() + 1,
+            Value::Mapping(entries) => entries.iter().map(|(_, value)| value.size()).sum::<usize>() + 1,
+        }
+    }
+
     /// The same value as it appears somewhere else.
     pub fn moved_to(&self, place: Place) -> Node {
         let value = match &self.value {
@@ -205,6 +214,8 @@ impl<'a> Builder<'a> {
                     ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
                     _ => Style::Quoted,
                 };
+                // The parser writes `~` where nothing is written.
+                let text = if style == Style::Plain && place.is_empty() { "".into() } else { text };
                 (Node::scalar(text, style, place), Size { depth: 0, nodes: 1 })
             }
             Event::SequenceStart(..) => self.sequence(place, depth)?,
@@ -250,7 +261,7 @@ impl<'a> Builder<'a> {
             size.holds(key_size);
             size.holds(value_size);
             if key.value == "<<" && is_plain {
-                merged.extend(mappings_to_merge(value)?);
+                merged.extend(mappings_to_merge(value, key.place)?);
                 continue;
             }
             if let Some(first) = places.insert(key.value.clone(), key.place) {
@@ -307,11 +318,10 @@ fn key_text(key: Node) -> Result<(At<String>, bool), Problem> {
 }
 
 /// What follows `<<`: a mapping, or a list of them.
-fn mappings_to_merge(value: Node) -> Result<Vec<(At<String>, Node)>, Problem> {
-    let place = value.place;
+fn mappings_to_merge(value: Node, place: Place) -> Result<Vec<(At<String>, Node)>, Problem> {
     let wrong = || {
         Problem::at(place, "`<<` takes a mapping, or a list of mappings")
-            .label("is neither")
+            .label("is given neither")
             .help("name one with an alias, as in `<<: *defaults`")
     };
     match value.value {

@@ -22,13 +22,18 @@ pub fn problem(kind: &ErrorKind, place: Place) -> Problem {
             "the text ends here",
             "close it with the quote it began with; inside '…' a quote is written twice",
         ),
+        Kind::InvalidQuotedScalarIndent => (
+            "a quote that was opened above is not closed".to_owned(),
+            "still inside the quote",
+            "close the quote on its line; a text of several lines is indented further than its key",
+        ),
         Kind::DocumentIndicatorInQuotedScalar => (
             "a quote is not closed before the document ends".to_owned(),
             "the document ends here",
             "close the quote before this line",
         ),
         Kind::UnclosedFlowCollection { open } => {
-            (format!("`{open}` is never closed"), "the file ends here", "add the closing bracket")
+            (format!("`{open}` is never closed"), "opened here", "add the closing bracket")
         }
         Kind::UnexpectedEofFlowSequence => ("`[` is never closed".to_owned(), "ends here", "add `]`"),
         Kind::UnexpectedEofFlowMapping | Kind::UnexpectedEofImplicitFlowMapping => {
@@ -74,7 +79,6 @@ pub fn problem(kind: &ErrorKind, place: Place) -> Problem {
         | Kind::InvalidIndentation
         | Kind::BlockSequenceEntryNotAllowed
         | Kind::UnexpectedEndOfPlainScalar
-        | Kind::InvalidQuotedScalarIndent
         | Kind::InvalidFlowScalarIndent
         | Kind::InvalidBlockScalarIndent => (
             "the indentation does not fit".to_owned(),

@@ -50,7 +50,8 @@ check_specs() {  # SPEC...
     [[ ! $s =~ =([0-9]+) ]] || { [ "${BASH_REMATCH[1]}" -gt 1 ] && [ "${BASH_REMATCH[1]}" -lt 255 ]; } || die "$s: 2 to 254, please"
     s=$(spec_name "$s")
     [ "$s" != localhost ] || die "no host can be named localhost"
-    [[ $seen != *" $s "* ]] && [ ! -d "$LAB/hosts/$s" ] || ! is_up || die "there is a host $s already"
+    if [[ $seen = *" $s "* ]]; then die "$s is named twice"; fi
+    if is_up && [ -d "$LAB/hosts/$s" ]; then die "there is a host $s already"; fi
     seen+="$s "
   done
 }

@@ -43,7 +43,8 @@ die() { echo "lab: $*" >&2; exit 1; }
 # One `up`, `add` or `down` of a lab at a time. What is started must not inherit the lock: 9>&-
 lock() { mkdir -p "$RUN"; exec 9>"$REG.lock"; flock -w 120 9 || die "another lab.sh is busy with $LAB since two minutes"; }
 is_up() { [ "$(cat "$REG/up" 2>/dev/null)" = "$(cat /proc/sys/kernel/random/boot_id)" ]; }
-must_be_up() { is_up || die "no lab is up in $LAB (lab.sh up HOST...)"; }
+# enough of it to be looked at, even if `up` failed on the way
+must_be_up() { { [ -e "$REG/token" ] && [ -e "/run/netns/$NS.ctl" ]; } || die "no lab is up in $LAB (lab.sh up HOST...)"; }
 
 up() {
   local owner="" spec specs=()
@@ -53,6 +54,8 @@ up() {
   [ ${#specs[@]} -gt 0 ] || die "up: which hosts? (lab.sh up dom0 vps0)"
   check_specs "${specs[@]}"; lock
   ! is_up || die "a lab is up in $LAB already ($(cut -d' ' -f1 "$LAB/hosts.txt" | xargs)): lab.sh down, or lab.sh add HOST"
+  # `down` removes the directory: it must be one that holds nothing else
+  [ -e "$LAB/.converge-lab" ] || [ -z "$(ls -A "$LAB" 2>/dev/null)" ] || die "$LAB is not empty and no lab: set LAB to a directory of its own"
   clear_away 9>&-  # what a killed `up` or `down` left
   build 9>&-
   mkdir -p "$REG" "$LAB/hosts"; echo "$LAB" >"$REG/dir"; echo "$owner" >"$REG/owner"; image_dir >"$REG/image"

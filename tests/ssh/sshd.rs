@@ -1,8 +1,9 @@
 //! A real sshd of a test's own: on a port of 127.0.0.1, in a mount namespace where /etc, /home,
 //! /root, /run, /var/lib and /var/tmp are its own, so that nothing of this machine is touched.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,7 +25,8 @@ mount --make-rprivate /
 cp -a /etc etc
 mount --bind etc /etc
 for place in /home /root /run /var/lib /var/tmp; do mount -t tmpfs -o size=64m tmpfs $place; done
-chmod 1777 /var/tmp
+chmod 755 /home /run /var/lib
+chmod 700 /root
 mkdir -p /run/sshd
 uid=5000
 for shell in bash dash zsh fish tcsh busybox; do
@@ -59,11 +61,15 @@ impl Sshd {
     pub fn with(world: &str, config: &str) -> Sshd {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).display().to_string();
-        fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        for kind in ["ed25519", "rsa", "ecdsa"] {
-            keygen(kind, &directory.path().join(format!("host_{kind}")));
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        for (name, text) in keys() {
+            fs::write(at(name), text).unwrap();
+            fs::set_permissions(
+                at(name),
+                Permissions::from_mode(if name.ends_with(".pub") { 0o644 } else { 0o600 }),
+            )
+            .unwrap();
         }
-        keygen("ed25519", &directory.path().join("id"));
         fs::copy(at("id.pub"), at("authorized_keys")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let keys: String = ["ed25519", "rsa", "ecdsa"]
@@ -199,6 +205,23 @@ impl Drop for Sshd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Made once: an RSA key takes a second.
+fn keys() -> &'static [(String, String)] {
+    static KEYS: OnceLock<Vec<(String, String)>> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let place = tempfile::tempdir().unwrap();
+        for (name, kind) in
+            [("host_ed25519", "ed25519"), ("host_rsa", "rsa"), ("host_ecdsa", "ecdsa"), ("id", "ed25519")]
+        {
+            keygen(kind, &place.path().join(name));
+        }
+        let files = fs::read_dir(place.path()).unwrap().flatten();
+        files
+            .map(|file| (file.file_name().into_string().unwrap(), fs::read_to_string(file.path()).unwrap()))
+            .collect()
+    })
 }
 
 pub fn keygen(kind: &str, path: &Path) {

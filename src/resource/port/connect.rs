@@ -107,10 +107,7 @@ fn connect_tcp(address: &SocketAddr, patience: Duration) -> Attempt {
     // Zero is no timeout to `connect_timeout`, but an error.
     let patience = patience.max(Duration::from_millis(1));
     let seen = match TcpStream::connect_timeout(address, patience) {
-        // Where nothing listens on a port that the kernel also gives to clients, a socket can by
-        // chance be connected to itself.
-        Ok(stream) if stream.local_addr().ok() == stream.peer_addr().ok() => Seen::Refused,
-        Ok(_) => Seen::Accepted,
+        Ok(stream) => accepted(&stream),
         Err(error) => match error.kind() {
             ErrorKind::ConnectionRefused => Seen::Refused,
             ErrorKind::TimedOut => Seen::Silent(patience),
@@ -125,6 +122,15 @@ fn connect_tcp(address: &SocketAddr, patience: Duration) -> Attempt {
         },
     };
     Attempt { address: address.to_string(), seen }
+}
+
+/// Where nothing listens on a port that the kernel also gives to clients, a socket can by chance
+/// be connected to itself.
+fn accepted(stream: &TcpStream) -> Seen {
+    match (stream.local_addr(), stream.peer_addr()) {
+        (Ok(here), Ok(there)) if here == there => Seen::Refused,
+        _ => Seen::Accepted,
+    }
 }
 
 fn connect_unix(system: &System, path: &AbsPath) -> Attempt {
@@ -190,4 +196,18 @@ pub fn told(attempts: &[Attempt]) -> String {
 
 fn alike(one: &Seen, other: &Seen) -> bool {
     matches!((one, other), (Seen::Silent(_), Seen::Silent(_))) || one == other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_met_itself_is_nobody_listening() {
+        use rustix::net::{bind, connect, getsockname, socket};
+        let itself = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&itself, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        connect(&itself, &getsockname(&itself).unwrap()).unwrap();
+        assert_eq!(accepted(&TcpStream::from(itself)), Seen::Refused);
+    }
 }
