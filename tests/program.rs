@@ -146,11 +146,12 @@ fn of_several_processes_all_must_run() {
 }
 
 #[test]
-fn a_program_that_nobody_defines_lacks_its_file() {
+fn a_program_that_nobody_defines_is_a_failure_that_names_its_file() {
     let Some((_guard, host, mut agent)) = supervised() else { return };
     let program = resource("program", json!({"program": "cvg"}));
-    let needed = needs(&mut agent, &program);
-    assert_eq!(needed.lacks[0].thing, Thing::Path("/etc/supervisor/conf.d/cvg.conf".parse().unwrap()));
+    let failure = agent.check(&program).unwrap_err();
+    assert!(failure.reason.starts_with("supervisord knows no program cvg"), "{failure:?}");
+    assert!(failure.help.unwrap().contains("- file: /etc/supervisor/conf.d/cvg.conf"));
     // On the disk, and not read yet: nothing is lacking.
     host.put(
         "/etc/supervisor/conf.d/any.conf",

@@ -116,7 +116,12 @@ fn a_crash_loop_is_never_active_and_is_restarted() {
     assert!(said.contains("exit status 3"), "{said}");
     assert!(begun.elapsed().as_secs() < 10);
     let details = agent.explain(&unit);
-    assert!(details[0].text.contains("activating (auto-restart)"), "{details:?}");
+    assert!(
+        details[0]
+            .text
+            .contains("ActiveState=activating SubState=auto-restart Result=exit-code ExecMainStatus=3"),
+        "{details:?}"
+    );
     assert!(details[1].text.contains("cvg-loop"), "{details:?}");
     // Its cause is mended: one restart, without waiting for systemd's 50 s.
     host.must("touch /run/cvg-loop.ok");
@@ -295,12 +300,12 @@ fn masks_are_set_taken_away_and_told_apart() {
 }
 
 #[test]
-fn a_unit_that_is_not_there_lacks_what_would_bring_it() {
+fn a_unit_that_is_not_there_is_a_failure_that_says_what_would_bring_it() {
     let Some(host) = host() else { return };
     let mut agent = host.agent();
-    let needed = needs(&mut agent, &resource("unit", json!({"unit": "cvg-nothing"})));
-    assert_eq!(needed.lacks[0].what, "there is no unit cvg-nothing");
-    assert_eq!(told(&needed), "state: not found → active");
+    let failure = agent.check(&resource("unit", json!({"unit": "cvg-nothing"}))).unwrap_err();
+    assert_eq!(failure.reason, "there is no unit cvg-nothing");
+    assert!(failure.help.unwrap().contains("- package: cvg-nothing"));
     holds(
         &mut agent,
         &resource("unit", json!({"unit": "cvg-nothing", "state": "inactive", "enabled": false})),

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Failure, io_words};
+use super::{Change, Failure, io_words};
 use crate::attribute::{AbsPath, Mode, Trigger, hex};
 use crate::lock;
 use crate::system::System;
@@ -133,6 +133,11 @@ pub fn told(owed: &[AbsPath]) -> String {
         Some((last, others)) => format!("running with the old {} and {last}", others.join(", ")),
         None => "running".to_owned(),
     }
+}
+
+/// In a plan: the debt that a change of `cause` will make.
+pub fn follows(attribute: &str, cause: &str) -> Change {
+    Change::from_to(attribute, format!("running with the old {cause}"), "running with the new one")
 }
 
 /// A path's content: a file's bytes, a directory's whole tree. A link is followed, since its

@@ -190,7 +190,6 @@ impl Resource for Domain {
             Plan::Steps(steps) => {
                 if steps.iter().any(|step| matches!(step, Step::Create | Step::CreatePaused)) {
                     lacks.extend(self.missing_config(system, &config)?);
-                    action = Action::Create;
                 }
                 if self.state == DomainState::Absent {
                     action = Action::Remove;

@@ -208,6 +208,11 @@ impl Resource for Program {
         vec![("restart_on", &mut self.restart_on)]
     }
 
+    fn follows(&self, attribute: &str, cause: &str) -> Option<(Action, Change)> {
+        let restarts = attribute == "restart_on" && self.state == ProgramState::Running;
+        restarts.then(|| (Action::Restart, debt::follows("restart", cause)))
+    }
+
     fn check(&self, system: &System) -> Result<Check, Failure> {
         let file = match &self.content {
             Some(content) => own_file::compare(system, &self.file()?, content)?,
@@ -235,10 +240,10 @@ impl Resource for Program {
             _ if changes.iter().all(|change| change.attribute == "restart") => Action::Restart,
             _ => Action::Change,
         };
-        let mut lacks: Vec<Lack> = file.lack.into_iter().collect();
+        let lacks: Vec<Lack> = file.lack.into_iter().collect();
         let is_known = !processes.is_empty() || self.content.is_some();
         if self.state == ProgramState::Running && !is_known && !self.is_in_the_files(system) {
-            lacks.push(self.no_file()?);
+            return Err(self.no_file()?);
         }
         Ok(Check::Needs(Needed { action, changes, lacks }))
     }
@@ -273,9 +278,6 @@ impl Resource for Program {
             control.order("restart", &name)?;
         }
         let after = self.now(system)?;
-        if let Some(dead) = after.iter().find(|process| process.state == "FATAL") {
-            return Err(Failure::new(format!("program {} was started and is {}", dead.name, dead.told())));
-        }
         let identity = running(system, &after).map(|run| run.identity).unwrap_or_default();
         self.ledger().write(system, &identity, contents)
     }
@@ -394,13 +396,14 @@ impl Program {
         files.chain(single).chain(declared).any(|file| std::fs::read_to_string(file).is_ok_and(has_it))
     }
 
-    fn no_file(&self) -> Result<Lack, Failure> {
+    /// A failure, and no `Lack`: the section may come with a file of any name, so in a plan it is
+    /// unknown until all that comes before the program is done.
+    fn no_file(&self) -> Result<Failure, Failure> {
         let (file, name) = (self.file()?, &self.name);
-        Ok(Lack {
-            thing: Thing::Path(file.clone()),
-            what: format!("supervisord knows no program {name}, and none of its files has [program:{name}]"),
-            help: format!("give its program file with `content`, or declare `- file: {file}`"),
-        })
+        Ok(Failure::new(format!(
+            "supervisord knows no program {name}, and none of its files has [program:{name}]"
+        ))
+        .help(format!("give its program file with `content`, or declare `- file: {file}`")))
     }
 }
 

@@ -28,12 +28,17 @@ pub struct Agent {
 
 /// The host to test on; None where there is none, which is said.
 pub fn host() -> Option<Host> {
-    match std::env::var("CONVERGE_TEST_HOST") {
+    named_host("CONVERGE_TEST_HOST")
+}
+
+/// The host that this variable names.
+pub fn named_host(variable: &str) -> Option<Host> {
+    match std::env::var(variable) {
         Ok(shell) if !shell.trim().is_empty() => {
             Some(Host { shell: shell.split_whitespace().map(str::to_owned).collect() })
         }
         _ => {
-            eprintln!("skipped: CONVERGE_TEST_HOST names no host (tests/lab/lab.sh ssh h1)");
+            eprintln!("skipped: {variable} names no host (tests/lab/lab.sh ssh HOST)");
             None
         }
     }

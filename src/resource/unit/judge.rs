@@ -4,7 +4,7 @@ use super::manager;
 use super::name::UnitName;
 use super::show::Phase;
 use super::{Seen, Unit, UnitState};
-use crate::resource::{Action, Change, Check, Failure, Lack, Needed, Thing, debt};
+use crate::resource::{Action, Change, Check, Failure, Needed, debt};
 
 impl Unit {
     pub(super) fn judge(&self, seen: &Seen) -> Result<Check, Failure> {
@@ -15,6 +15,7 @@ impl Unit {
         changes.extend(seen.file.change.clone());
         let unmasks = changes.iter().any(|change| change.attribute == "masked");
         if !rewrites && !unmasks {
+            self.must_exist(seen)?;
             self.can_be_loaded(seen)?;
         }
         if !(rewrites && shown.load == "not-found") {
@@ -44,7 +45,7 @@ impl Unit {
             () if rewrites && shown.load == "not-found" => Action::Create,
             () => Action::Change,
         };
-        let lacks = seen.file.lack.clone().into_iter().chain(self.lack(seen, rewrites)).collect();
+        let lacks = seen.file.lack.clone().into_iter().collect();
         Ok(Check::Needs(Needed { action, changes, lacks }))
     }
 
@@ -201,20 +202,18 @@ impl Unit {
         format!("the unit is {what}")
     }
 
-    fn lack(&self, seen: &Seen, rewrites: bool) -> Option<Lack> {
+    /// A failure, and no `Lack`: anything may bring a unit (a package of another name, a file, a
+    /// `make install`), so in a plan it is unknown until all that comes before it is done.
+    fn must_exist(&self, seen: &Seen) -> Result<(), Failure> {
         let is_needed = self.wanted() == UnitState::Active || self.enabled == Some(true);
-        if seen.shown.load != "not-found" || seen.on_disk || rewrites || !is_needed {
-            return None;
+        if seen.shown.load != "not-found" || seen.on_disk || !is_needed {
+            return Ok(());
         }
-        Some(Lack {
-            thing: Thing::Package(self.name.stem().to_owned()),
-            what: format!("there is no unit {}", self.name),
-            help: format!(
-                "declare what brings it (`- package: {}`, with `depends_on` if the package has another name), \
-                 or give its unit file with `content`",
-                self.name.stem()
-            ),
-        })
+        Err(Failure::new(format!("there is no unit {}", self.name)).help(format!(
+            "declare what brings it (`- package: {}`, or `depends_on` what does), or give its unit file with \
+             `content`",
+            self.name.stem()
+        )))
     }
 }
 

@@ -6,7 +6,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::name::UnitName;
-use super::show::{PROPERTIES, Shown};
+use super::show::{PROPERTIES, Phase, Shown};
 use crate::attribute::AbsPath;
 use crate::resource::{Detail, Failure};
 use crate::system::System;
@@ -92,8 +92,8 @@ impl<'a> Manager<'a> {
         Ok(self.run(verb)?.succeeded())
     }
 
-    /// Starts, stops, restarts or reloads. A job that takes long is left to itself; one that
-    /// fails is told with the unit's state.
+    /// Starts, stops, restarts or reloads. A job that takes long is left to itself, and where the
+    /// unit failed the check that follows tells how; a job that systemd refuses is a failure.
     pub fn job(&self, verb: &str, unit: &UnitName) -> Result<(), Failure> {
         let patience = JOB_PATIENCE.min(self.system.time_left() * 3 / 4);
         let (system, begun) = (self.system.within(patience), Instant::now());
@@ -109,8 +109,11 @@ impl<'a> Manager<'a> {
         if refused.help.is_some() {
             return Err(refused);
         }
-        // "Job for x failed because … See journalctl -xe": what it says is in the state and the log.
+        // "Job for x failed because … See journalctl -xe": the state says that, and the log.
         let state = self.show(unit)?;
+        if matches!(state.phase(), Phase::Failed | Phase::Crashing) {
+            return Ok(());
+        }
         let mut failure = Failure::new(format!("unit {unit} did not {verb}: it is {}", state.told()));
         if let Some(line) = output.stderr.lines().find(|line| line.contains("dependency")) {
             failure.reason = format!("unit {unit} did not {verb}: {}", line.trim());

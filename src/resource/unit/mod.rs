@@ -8,7 +8,9 @@ mod show;
 use serde::{Deserialize, Serialize};
 
 use super::debt::{self, Ledger, Running};
-use super::{Change, Check, Detail, Failure, Invalid, Links, Needed, Resource, SourceSlot, Thing, own_file};
+use super::{
+    Action, Change, Check, Detail, Failure, Invalid, Links, Needed, Resource, SourceSlot, Thing, own_file,
+};
 use crate::attribute::{AbsPath, Content, Span, Trigger};
 use crate::system::System;
 use manager::Manager;
@@ -225,7 +227,7 @@ impl Unit {
 
 impl Resource for Unit {
     fn name(&self) -> String {
-        self.name.short().to_owned()
+        self.name.full().to_owned()
     }
 
     fn links(&self) -> Links {
@@ -310,6 +312,15 @@ impl Resource for Unit {
 
     fn triggers(&mut self) -> Vec<(&'static str, &mut Vec<Trigger>)> {
         vec![("restart_on", &mut self.restart_on), ("reload_on", &mut self.reload_on)]
+    }
+
+    fn follows(&self, attribute: &str, cause: &str) -> Option<(Action, Change)> {
+        let change = match (attribute, self.wanted()) {
+            ("restart_on", UnitState::Active) => "restart",
+            ("reload_on", UnitState::Active) => "reload",
+            _ => return None,
+        };
+        Some((Action::Restart, debt::follows(change, cause)))
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
@@ -398,10 +409,8 @@ impl Unit {
         } else {
             manager.job("reload", &self.name)?;
         }
+        // Whether it runs now is for the check to say, and with a `wait` for the next ones.
         let after = manager.show(&self.name)?;
-        if matches!(after.phase(), Phase::Failed | Phase::Crashing) {
-            return Err(Failure::new(format!("unit {} was started and is {}", self.name, after.told())));
-        }
         self.ledger().write(system, &after.invocation, contents)
     }
 }

@@ -127,14 +127,11 @@ impl Shown {
 
     /// The lines of the detail `unit state`.
     pub fn detail(&self) -> String {
-        let mut lines = vec![
-            format!("state: {} ({})", self.active, self.sub),
-            format!("result: {}", if self.result.is_empty() { "none" } else { &self.result }),
-        ];
+        let Shown { active, sub, result, exit_status, restarts, .. } = self;
+        let mut lines = vec![format!(
+            "ActiveState={active} SubState={sub} Result={result} ExecMainStatus={exit_status} NRestarts={restarts}"
+        )];
         lines.extend(self.exit().map(|exit| format!("main process: {exit}")));
-        if self.restarts > 0 {
-            lines.push(format!("restarts: {}", self.restarts));
-        }
         if self.load != "loaded" {
             lines.push(format!("loaded: {} {}", self.load, self.load_error).trim_end().to_owned());
         }

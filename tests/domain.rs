@@ -1,0 +1,188 @@
+//! `domain` on a lab's dom0, whose stand-in for `xl` was checked against a real one. The domains
+//! of these tests are rows in its table. `CONVERGE_TEST_DOM0` is the command that reaches it.
+
+#[path = "support/agent.rs"]
+#[allow(dead_code)]
+mod agent;
+
+use agent::{Agent, Host, named_host, resource, told};
+use converge::resource::{AnyResource, Check, Needed, Thing};
+use serde_json::json;
+
+/// A domain of a test's own, destroyed when it ends.
+struct Scratch {
+    host: Host,
+    name: &'static str,
+}
+
+impl Scratch {
+    fn new(name: &'static str, more: &str) -> Option<(Scratch, Agent)> {
+        let host = named_host("CONVERGE_TEST_DOM0")?;
+        let scratch = Scratch { host, name };
+        scratch.clear();
+        let config = format!(
+            "name = \"{name}\"\ntype = \"pv\"\nkernel = \"/boot/vmlinuz-6.1.0-56-amd64\"\nmemory = 64\nvcpus = 1\n{more}\n"
+        );
+        scratch.host.put(&format!("/etc/xen/{name}.cfg"), config.as_bytes());
+        let agent = scratch.host.agent();
+        Some((scratch, agent))
+    }
+
+    fn clear(&self) {
+        self.host.sh(&format!("xl destroy {0}; rm -f /etc/xen/{0}.cfg /etc/xen/auto/{0}*", self.name));
+    }
+
+    fn xl(&self, verb: &str) {
+        self.host.must(&format!("xl {verb} {}", self.name));
+    }
+
+    fn create(&self, options: &str) {
+        self.host.must(&format!("xl create {options} /etc/xen/{}.cfg", self.name));
+    }
+
+    fn domain(&self, attributes: serde_json::Value) -> AnyResource {
+        let mut all = json!({"domain": self.name});
+        all.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
+        resource("domain", all)
+    }
+
+    fn state(&self, state: &str) -> AnyResource {
+        self.domain(json!({"state": state}))
+    }
+
+    /// Its state column; empty: it is not listed.
+    fn flags(&self) -> String {
+        let list = self.host.must("xl list");
+        let row = list.lines().find(|line| line.starts_with(&format!("{} ", self.name)));
+        row.and_then(|row| row.split_whitespace().nth(4)).unwrap_or_default().to_owned()
+    }
+}
+
+/// Brings a test's domain into a situation.
+type Arrange<'a> = &'a dyn Fn(&Scratch);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn needs(agent: &mut Agent, domain: &AnyResource) -> Needed {
+    match agent.check(domain) {
+        Ok(Check::Needs(needed)) => needed,
+        other => panic!("it should need a change: {other:?}"),
+    }
+}
+
+#[test]
+fn from_every_situation_every_state_is_reached_and_then_left_alone() {
+    let situations: [(&str, Arrange); 6] = [
+        ("absent", &|_| {}),
+        ("running", &|it| it.create("")),
+        ("paused", &|it| {
+            it.create("");
+            it.xl("pause");
+            it.xl("pause");
+        }),
+        ("created paused", &|it| it.create("-p")),
+        ("shut down, preserved", &|it| {
+            it.create("");
+            it.xl("shutdown -w");
+        }),
+        ("crashed, preserved", &|it| {
+            it.create("");
+            it.host.must(&format!("xl sysrq {} c; sleep 1", it.name));
+        }),
+    ];
+    for (what, arrange) in situations {
+        for wanted in ["running", "paused", "shutdown", "absent"] {
+            let kept = "on_poweroff = \"preserve\"\non_crash = \"preserve\"";
+            let Some((scratch, mut agent)) = Scratch::new("cvg-grid", kept) else { return };
+            arrange(&scratch);
+            let domain = scratch.state(wanted);
+            let (_, end) = agent.converge(&domain);
+            assert_eq!(end, Ok(()), "{wanted} from {what}: {}", scratch.flags());
+            let flags = scratch.flags();
+            let is_so = match wanted {
+                "running" => !flags.is_empty() && !flags.contains(['p', 's']),
+                "paused" => flags == "--p---",
+                "shutdown" => flags.is_empty() || flags.contains('s'),
+                _ => flags.is_empty(),
+            };
+            assert!(is_so, "{wanted} from {what}: `{flags}`");
+            assert_eq!(agent.converge(&domain), (None, Ok(())), "{wanted} from {what}");
+        }
+    }
+}
+
+#[test]
+fn a_domain_that_is_being_built_is_awaited_and_neither_unpaused_nor_created_again() {
+    let Some((scratch, mut agent)) = Scratch::new("cvg-built", "") else { return };
+    scratch.host.must("nohup xl create /etc/xen/cvg-built.cfg >/dev/null 2>&1 & sleep 0.7");
+    let domain = scratch.state("running");
+    let Ok(Check::Waits(waiting)) = agent.check(&domain) else { panic!("{}", scratch.flags()) };
+    assert!(waiting.passing && waiting.reason.contains("being built"), "{}", waiting.reason);
+    assert_eq!(agent.converge(&domain), (None, Ok(())));
+}
+
+#[test]
+fn a_create_right_after_a_shutdown_waits_for_the_old_domain_to_go() {
+    let Some((scratch, mut agent)) = Scratch::new("cvg-again", "") else { return };
+    scratch.create("");
+    scratch.xl("shutdown -w");
+    assert_eq!(agent.converge(&scratch.state("running")).1, Ok(()));
+}
+
+#[test]
+fn a_shutdown_is_asked_for_once_and_awaited_and_when_overdue_told() {
+    let Some((scratch, mut agent)) = Scratch::new("cvg-asked", "") else { return };
+    scratch.create("");
+    let needed = needs(&mut agent, &scratch.state("shutdown"));
+    assert_eq!(told(&needed), "state: running → shutdown");
+    // The guest still runs when it has been asked: that is no drift, until its time is over.
+    let id = scratch.host.must("xl domid cvg-asked");
+    scratch.host.must("mkdir -p -m 700 /run/converge/domains");
+    scratch.host.put("/run/converge/domains/cvg-asked.json", id.trim().as_bytes());
+    let Ok(Check::Waits(waiting)) = agent.check(&scratch.state("shutdown")) else { panic!("it was asked") };
+    assert!(waiting.passing && waiting.reason.contains("was asked to shut down"), "{}", waiting.reason);
+    let overdue = scratch.domain(json!({"state": "shutdown", "shutdown_timeout": "1ms"}));
+    let said = told(&needs(&mut agent, &overdue));
+    assert!(said.contains("has not within its shutdown_timeout of 1ms"), "{said}");
+    assert!(!scratch.flags().is_empty());
+    // Another life of the domain was not asked.
+    scratch.xl("destroy");
+    scratch.create("");
+    needs(&mut agent, &scratch.state("shutdown"));
+}
+
+#[test]
+fn what_is_wrong_with_the_configuration_is_said_before_anything_is_done() {
+    let Some((scratch, mut agent)) = Scratch::new("cvg-config", "") else { return };
+    let lack = |agent: &mut Agent, domain: &AnyResource| needs(agent, domain).lacks.remove(0);
+    let missing = lack(&mut agent, &scratch.domain(json!({"config": "/etc/xen/nowhere.cfg"})));
+    assert_eq!(missing.thing, Thing::Path("/etc/xen/nowhere.cfg".parse().unwrap()));
+    scratch.host.put("/etc/xen/cvg-config.cfg", b"name = \"other\"\n");
+    assert!(lack(&mut agent, &scratch.state("running")).what.contains("the domain other"));
+    scratch.host.put("/etc/xen/cvg-config.cfg", b"memory = 64\n");
+    assert!(lack(&mut agent, &scratch.state("running")).what.contains("has no `name`"));
+    scratch
+        .host
+        .put("/etc/xen/cvg-config.cfg", b"name = \"cvg-config\"\nkernel = \"/boot/nosuch\"\nmemory = 64\n");
+    let (_, end) = agent.converge(&scratch.state("running"));
+    assert!(end.unwrap_err().contains("/boot/nosuch, which it is to boot, cannot be opened"));
+}
+
+#[test]
+fn autostart_is_a_link_whatever_its_name() {
+    let Some((scratch, mut agent)) = Scratch::new("cvg-auto", "") else { return };
+    let on = scratch.domain(json!({"autostart": true, "state": "shutdown"}));
+    let off = scratch.domain(json!({"autostart": false, "state": "shutdown"}));
+    assert_eq!(told(&needs(&mut agent, &on)), "autostart: no → yes");
+    assert_eq!(agent.converge(&on).1, Ok(()));
+    assert_eq!(scratch.host.must("readlink /etc/xen/auto/cvg-auto.cfg").trim(), "/etc/xen/cvg-auto.cfg");
+    assert_eq!(agent.converge(&off).1, Ok(()));
+    scratch.host.must("ln -s ../cvg-auto.cfg /etc/xen/auto/cvg-auto");
+    assert_eq!(agent.converge(&on), (None, Ok(())));
+    assert_eq!(agent.converge(&off).1, Ok(()));
+    assert_eq!(scratch.host.sh("ls /etc/xen/auto/cvg-auto").0, 2);
+}
