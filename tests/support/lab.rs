@@ -55,11 +55,7 @@ impl Lab {
     /// Can this machine have a lab? If not, the error is one line that says what is missing.
     pub fn available() -> Result<(), String> {
         let out = run(Command::new(script()).arg("probe").env("LAB", project().join("target/lab/main")));
-        if out.ok() {
-            Ok(())
-        } else {
-            Err(format!("{}{}", out.stdout, out.stderr).trim().to_string())
-        }
+        if out.ok() { Ok(()) } else { Err(format!("{}{}", out.stdout, out.stderr).trim().to_string()) }
     }
 
     /// A new lab under target/lab/tests/NAME; hosts as `lab.sh up` takes them ("h1", "h2=50", "vps0:off").
@@ -94,7 +90,15 @@ impl Lab {
     pub fn sh<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> String {
         let mut cmd = self.command();
         let out = run(cmd.args(args));
-        assert!(out.ok(), "lab {}: {:?} failed ({}): {}{}", self.name, cmd, out.status, out.stdout, out.stderr);
+        assert!(
+            out.ok(),
+            "lab {}: {:?} failed ({}): {}{}",
+            self.name,
+            cmd,
+            out.status,
+            out.stdout,
+            out.stderr
+        );
         out.stdout
     }
 
@@ -192,7 +196,8 @@ impl Lab {
 
     pub fn ip(&self, host: &str) -> String {
         let list = std::fs::read_to_string(self.dir.join("hosts.txt")).expect("hosts.txt");
-        let of = |line: &str| line.split_once(' ').filter(|(name, _)| *name == host).map(|(_, ip)| ip.to_string());
+        let of =
+            |line: &str| line.split_once(' ').filter(|(name, _)| *name == host).map(|(_, ip)| ip.to_string());
         list.lines().find_map(of).unwrap_or_else(|| panic!("no host {host} in lab {}", self.name))
     }
 
