@@ -319,3 +319,40 @@ impl Pump {
         End::Lost(failure.help(help).detail("the agent's standard error", self.stderr.text()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attribute::CommandLine;
+    use crate::node::transport::ChildPipes;
+    use crate::resource::AnyResource;
+    use crate::wire::{Evidence, Operation};
+
+    /// `cat` writes while it reads: a pump that would not read before it has written stands still.
+    #[test]
+    fn what_is_written_never_stops_the_reading() {
+        let hello = Hello { hostname: "h".into(), machine_id: String::new(), user: "u".into() };
+        let cat = ChildPipes::spawn(&mut std::process::Command::new("cat")).unwrap();
+        let started = Started {
+            transport: Box::new(cat),
+            hello,
+            frames: FrameBuffer::default(),
+            stderr: Tail::default(),
+        };
+        let mut node = RemoteNode::new("h", started);
+        let (sender, receiver) = channel();
+        node.listen(Box::new(move |heard| drop(sender.send(heard))));
+        let attributes = serde_json::json!({"directory": "/etc"});
+        let directory = AnyResource::read("directory", attributes).unwrap().unwrap();
+        let long = Evidence::Run(CommandLine::Argv(vec!["x".repeat(8_000_000)]));
+        node.send(vec![Request::new(1, Operation::Explain(directory, vec![long]), Duration::from_secs(9))]);
+        // All 8 MB have come back: a request is no reply.
+        match receiver.recv_timeout(Duration::from_secs(10)) {
+            Ok(FromNode::Lost(failure)) => {
+                assert!(failure.reason.contains("speaks another language"), "{failure:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        node.close();
+    }
+}
