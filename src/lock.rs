@@ -13,7 +13,16 @@ use crate::wire::{Holder, LockRefusal};
 /// The lock is held as long as this lives.
 #[derive(Debug)]
 pub struct MachineLock {
-    _file: File,
+    file: File,
+    holder: Holder,
+}
+
+impl MachineLock {
+    /// Tells whoever asks that it will be free in a moment.
+    pub fn is_ending(&mut self) -> std::io::Result<()> {
+        self.holder.is_ending = true;
+        write_holder(&mut self.file, &self.holder)
+    }
 }
 
 /// Where this user's locks lie: on a file system that a reboot clears, or where
@@ -62,17 +71,21 @@ pub fn take(path: &Path, holder: &Holder) -> Result<Option<MachineLock>, LockRef
                     pid: 0,
                     since: "just now".into(),
                     spec: "a spec".into(),
+                    is_ending: false,
                 })),
             };
         }
         Err(TryLockError::Error(error)) => return Err(failed("locking", error)),
     }
-    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| {
-        let text = serde_json::to_string(holder)?;
-        file.write_all(text.as_bytes())
-    });
-    written.map_err(|error| failed("writing", error))?;
-    Ok(Some(MachineLock { _file: file }))
+    write_holder(&mut file, holder).map_err(|error| failed("writing", error))?;
+    Ok(Some(MachineLock { file, holder: holder.clone() }))
+}
+
+fn write_holder(file: &mut File, holder: &Holder) -> std::io::Result<()> {
+    let text = serde_json::to_string(holder)?;
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(text.as_bytes())
 }
 
 /// Nobody else may put a lock, or a link, in our way.
@@ -112,6 +125,7 @@ mod tests {
             pid: 42,
             since: "2026-01-01T00:00:00Z".into(),
             spec: "prod.yaml".into(),
+            is_ending: false,
         }
     }
 

@@ -84,6 +84,9 @@ pub struct Holder {
     /// When the run began: RFC 3339.
     pub since: String,
     pub spec: String,
+    /// Its controller has gone, and only what was under way is being finished.
+    #[serde(default)]
+    pub is_ending: bool,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -211,6 +214,7 @@ mod tests {
             pid: 7,
             since: "2026-01-01T00:00:00Z".into(),
             spec: "prod.yaml".into(),
+            is_ending: false,
         };
         Request::new(1, Operation::Lock(holder), Duration::from_secs(60))
     }

@@ -80,6 +80,15 @@ impl Workers {
         drop(self.queue.send(request));
     }
 
+    /// The controller has gone: what is under way is finished, and whoever waits for the machine's
+    /// lock is told so.
+    pub fn is_ending(&self) {
+        if let Some(lock) = guard(&self.shared.lock).as_mut() {
+            // It is a courtesy: the lock itself is the kernel's.
+            let _ = lock.is_ending();
+        }
+    }
+
     /// Waits until every request is answered; false where `patience` was over first.
     pub fn finish(&self, patience: Duration) -> bool {
         let mut unanswered = guard(&self.shared.unanswered);

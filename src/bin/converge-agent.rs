@@ -67,6 +67,7 @@ fn serve() -> io::Result<()> {
     thread::spawn(move || write_replies(stdout, &outgoing, &end, &done));
     let workers = Workers::start(System::machine(), replies.clone());
     let ended = read_requests(&workers, &replies, &mut ending);
+    workers.is_ending();
     if !workers.finish(PATIENCE) {
         signal_all(Signal::TERM);
         if !workers.finish(LAST_PATIENCE) {

@@ -93,6 +93,7 @@ pub fn holder(spec: &Spec) -> Holder {
         pid,
         since: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         spec: spec.path.display().to_string(),
+        is_ending: false,
     }
 }
 

@@ -70,9 +70,9 @@ start() {
 }
 
 fetch() {
-    for old in "$1"/.new.* "$1"/agent-*; do
+    for old in "$1"/.new.* "$1"/converge-agent-*; do
         case $old in
-            */agent-*) rm -f "$old" ;;
+            */converge-agent-*) rm -f "$old" ;;
             *) kill -0 "${old##*.}" 2>/dev/null || rm -f "$old" ;;
         esac
     done
@@ -97,7 +97,7 @@ else
 fi
 
 for place in "$@"; do
-    file=$place/agent-$sum
+    file=$place/converge-agent-$sum
     if [ -f "$file" ] && ours drwx------ "$place" && whole "$file" && runs "$file"; then start "$file"; fi
 done
 
@@ -112,7 +112,7 @@ for place in "$@"; do
     fi
     # Made by us with another umask, or by an older release.
     [ -L "$place" ] || chmod 700 "$place" 2>/dev/null
-    file=$place/agent-$sum
+    file=$place/converge-agent-$sum
     if ours drwx------ "$place" && fetch "$place" "$file"; then start "$file"; fi
     say TRIED "$place: $why"
     rm -f "$new"

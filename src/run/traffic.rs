@@ -15,6 +15,9 @@ use crate::wire::{Evidence, LockRefusal, Operation, Outcome, Reply, Request};
 /// Content up to this size goes along with every check; larger content only when it is written.
 const SMALL_CONTENT: u64 = 4 * 1024;
 
+/// How long an agent whose controller has gone may take to finish what is under way.
+const ENDING: Duration = Duration::from_secs(15);
+
 /// What ends by itself is looked at more often than what may take minutes.
 const SOON: Duration = Duration::from_millis(300);
 
@@ -148,6 +151,12 @@ impl Walk<'_> {
             Ok(()) => self.settle(Vertex::Host(host), Standing::Holds { fresh: false }),
             Err(LockRefusal::Failed(failure)) => self.host_is_gone(host, failure),
             Err(LockRefusal::Held(holder)) => {
+                // A killed run's agent ends within this, and its lock with it.
+                if holder.is_ending && !self.awaits_ending[host] {
+                    self.awaits_ending[host] = true;
+                    let soon = Instant::now() + ENDING;
+                    self.lock_until[host] = self.lock_until[host].max(Some(soon));
+                }
                 let left = self.lock_until[host]
                     .map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
                 if left.is_zero() || self.summary.interrupted.is_some() {

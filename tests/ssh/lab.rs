@@ -96,7 +96,7 @@ fn agents_of_labs() -> HashSet<PathBuf> {
     let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
     let is_one = |process: &PathBuf| {
         let program = fs::read_link(process.join("exe")).unwrap_or_default();
-        program.to_string_lossy().contains("/var/lib/converge/agent-")
+        program.to_string_lossy().contains("/var/lib/converge/converge-agent-")
             && fs::read_link(process.join("ns/net")).is_ok_and(|network| network != ours)
     };
     processes.filter(is_one).collect()

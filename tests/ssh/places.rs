@@ -34,9 +34,12 @@ fn the_agent_starts_under_every_login_shell_and_again_without_being_sent() {
         node.close();
         let listing = sshd.inside(&format!("ls -lA /home/{user}/.cache/converge"));
         assert!(listing.contains("-rwx------") && !listing.contains(".new."), "{listing}");
-        let before = sshd.inside(&format!("stat -c '%i %Z' /home/{user}/.cache/converge/agent-*"));
+        let before = sshd.inside(&format!("stat -c '%i %Z' /home/{user}/.cache/converge/converge-agent-*"));
         reached(sshd.reach(user), user).close();
-        assert_eq!(sshd.inside(&format!("stat -c '%i %Z' /home/{user}/.cache/converge/agent-*")), before);
+        assert_eq!(
+            sshd.inside(&format!("stat -c '%i %Z' /home/{user}/.cache/converge/converge-agent-*")),
+            before
+        );
     }
 }
 
@@ -64,21 +67,21 @@ fn a_changed_or_foreign_agent_is_replaced_and_an_old_one_is_removed() {
     }
     let sshd = Sshd::start();
     reached(sshd.reach("root"), "root").close();
-    let whole = sshd.inside("sha256sum /var/lib/converge/agent-*");
+    let whole = sshd.inside("sha256sum /var/lib/converge/converge-agent-*");
     for spoil in [
         "echo x >>$f",
         "chmod 755 $f",
         "chown 5001 $f",
         "cp $f /run/other; rm $f; ln -s /run/other $f",
-        "chmod 755 /var/lib/converge; touch /var/lib/converge/agent-0123",
+        "chmod 755 /var/lib/converge; touch /var/lib/converge/converge-agent-0123",
         "touch /var/lib/converge/.new.999999; rm $f",
     ] {
-        sshd.inside(&format!("f=$(echo /var/lib/converge/agent-*); {spoil}"));
+        sshd.inside(&format!("f=$(echo /var/lib/converge/converge-agent-*); {spoil}"));
         reached(sshd.reach("root"), spoil).close();
-        let after = sshd.inside("sha256sum /var/lib/converge/agent-*");
+        let after = sshd.inside("sha256sum /var/lib/converge/converge-agent-*");
         assert_eq!((after.as_str(), spoil), (whole.as_str(), spoil));
-        let rights =
-            sshd.inside("stat -c '%u %a %F' /var/lib/converge/agent-*; ls -A /var/lib/converge | wc -l");
+        let rights = sshd
+            .inside("stat -c '%u %a %F' /var/lib/converge/converge-agent-*; ls -A /var/lib/converge | wc -l");
         assert_eq!(rights, "0 700 regular file\n1", "{spoil}");
     }
 }

@@ -168,7 +168,7 @@ impl Sshd {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
             let program = fs::read_link(entry.path().join("exe")).unwrap_or_default();
             let here = fs::read_link(entry.path().join("ns/mnt")).is_ok_and(|namespace| namespace == ours);
-            if here && program.to_string_lossy().contains("/agent-") {
+            if here && program.to_string_lossy().contains("/converge-agent-") {
                 found.push(pid);
             }
         }
