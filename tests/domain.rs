@@ -6,7 +6,7 @@
 mod agent;
 
 use agent::{Agent, Host, named_host, resource, told};
-use converge::resource::{AnyResource, Check, Needed, Thing};
+use converge::resource::{AnyResource, Check, Needed};
 use serde_json::json;
 
 /// A domain of a test's own, destroyed when it ends.
@@ -158,13 +158,13 @@ fn a_shutdown_is_asked_for_once_and_awaited_and_when_overdue_told() {
 #[test]
 fn what_is_wrong_with_the_configuration_is_said_before_anything_is_done() {
     let Some((scratch, mut agent)) = Scratch::new("cvg-config", "") else { return };
-    let lack = |agent: &mut Agent, domain: &AnyResource| needs(agent, domain).lacks.remove(0);
-    let missing = lack(&mut agent, &scratch.domain(json!({"config": "/etc/xen/nowhere.cfg"})));
-    assert_eq!(missing.thing, Thing::Path("/etc/xen/nowhere.cfg".parse().unwrap()));
+    let why = |agent: &mut Agent, domain: &AnyResource| agent.check(domain).unwrap_err().reason;
+    let missing = why(&mut agent, &scratch.domain(json!({"config": "/etc/xen/nowhere.cfg"})));
+    assert!(missing.contains("its configuration /etc/xen/nowhere.cfg does not exist"), "{missing}");
     scratch.host.put("/etc/xen/cvg-config.cfg", b"name = \"other\"\n");
-    assert!(lack(&mut agent, &scratch.state("running")).what.contains("the domain other"));
+    assert!(why(&mut agent, &scratch.state("running")).contains("the domain other"));
     scratch.host.put("/etc/xen/cvg-config.cfg", b"memory = 64\n");
-    assert!(lack(&mut agent, &scratch.state("running")).what.contains("has no `name`"));
+    assert!(why(&mut agent, &scratch.state("running")).contains("has no `name`"));
     scratch
         .host
         .put("/etc/xen/cvg-config.cfg", b"name = \"cvg-config\"\nkernel = \"/boot/nosuch\"\nmemory = 64\n");

@@ -1,8 +1,9 @@
 //! The report for people: what changed, what failed and why, what was skipped because of it, and
 //! one line to end with. On a terminal, live lines show what is going on meanwhile.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use similar::{ChangeTag, TextDiff};
 
@@ -14,6 +15,9 @@ use crate::resource::{Action, Change, Detail};
 
 /// Longer differences are cut, and say so.
 const DIFF_LINES: usize = 120;
+
+/// What is over sooner is not worth a line of its own.
+const WORTH_A_LINE: Duration = Duration::from_millis(1500);
 
 /// So many skipped resources are named; the rest is counted.
 const NAMED: usize = 8;
@@ -30,10 +34,8 @@ pub struct Human<W: Write> {
     /// In a plan: what is not known, by what it waits for.
     unknown: Vec<(String, Vec<String>)>,
     unmet: Vec<String>,
-    /// What was already said to be waited for.
-    said: HashMap<String, String>,
-    applied_on: BTreeMap<String, String>,
-    hosts: HashSet<String>,
+    /// What is waited for: since when, and what was said of it.
+    waits: HashMap<String, (Instant, Option<String>)>,
 }
 
 pub struct HumanOptions {
@@ -56,9 +58,7 @@ impl<W: Write> Human<W> {
             skipped: Vec::new(),
             unknown: Vec::new(),
             unmet: Vec::new(),
-            said: HashMap::new(),
-            applied_on: BTreeMap::new(),
-            hosts: HashSet::new(),
+            waits: HashMap::new(),
         }
     }
 
@@ -87,19 +87,22 @@ impl<W: Write> Human<W> {
         }
     }
 
-    /// Without live lines, what is waited for is said once.
-    fn waiting(&mut self, what: &str, reason: &str, left_over: std::time::Duration) {
-        if self.live.is_some() || self.is_quiet || self.said.get(what).is_some_and(|said| said == reason) {
+    /// Without live lines, what is waited for is said once it takes long enough to wonder, and
+    /// again when another reason for it is seen (and not only another number in it).
+    fn waiting(&mut self, what: &str, reason: &str, more: Duration) {
+        let without_numbers: String = reason.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect();
+        let (since, said) = self.waits.entry(what.to_owned()).or_insert_with(|| (Instant::now(), None));
+        let is_news = said.as_ref() != Some(&without_numbers);
+        if self.live.is_some() || self.is_quiet || !is_news || since.elapsed() < WORTH_A_LINE {
             return;
         }
-        self.said.insert(what.to_owned(), reason.to_owned());
-        let text = format!("… {what}: {} (waiting up to {})", printable(reason), left(left_over));
+        *said = Some(without_numbers);
+        let text = format!("… {what}: {} (waiting up to {} more)", printable(reason), left(more));
         self.line(&self.style.dim(&text));
     }
 
     fn host(&mut self, report: &HostReport) {
         self.live(&report.host, None);
-        self.hosts.insert(report.host.clone());
         if report.status != HostStatus::Unreachable {
             return;
         }
@@ -254,17 +257,15 @@ impl<W: Write> Reporter for Human<W> {
             Event::Host(report) => self.host(report),
             Event::Works { host, id, applying } => {
                 let what = id.split_once('/').map_or(id.as_str(), |(_, rest)| rest);
-                self.applied_on.insert(host.clone(), what.to_owned());
                 let verb = if *applying { "applying" } else { "checking" };
                 // A poll of something waited for keeps the line that says so.
-                if *applying || !self.said.contains_key(id) {
+                if *applying || !self.waits.contains_key(id) {
                     self.live(host, Some(format!("{verb} {what}")));
                 }
             }
             Event::Waits { host, id, reason, left: more } => {
                 self.waiting(id, reason, *more);
                 let what = id.split_once('/').map_or(id.as_str(), |(_, rest)| rest);
-                self.said.entry(id.clone()).or_default();
                 self.live(host, Some(format!("waiting for {what}: {reason}, {} left", left(*more))));
             }
             Event::Resource(report) => self.resource(report),

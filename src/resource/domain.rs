@@ -189,7 +189,7 @@ impl Resource for Domain {
             Plan::Steps(steps) if steps[0] == Step::ShutDown && self.was_asked(system, &now)?.is_some() => {}
             Plan::Steps(steps) => {
                 if steps.iter().any(|step| matches!(step, Step::Create | Step::CreatePaused)) {
-                    lacks.extend(self.missing_config(system, &config)?);
+                    self.must_be_configured(system, &config)?;
                 }
                 if self.state == DomainState::Absent {
                     action = Action::Remove;
@@ -330,37 +330,34 @@ impl Domain {
         matches!(self.state, DomainState::Shutdown | DomainState::Absent)
     }
 
-    /// The configuration must be there, and be this domain's.
-    fn missing_config(&self, system: &System, path: &AbsPath) -> Result<Option<Lack>, Failure> {
-        let lack = |what: String, help: String| Some(Lack { thing: Thing::Path(path.clone()), what, help });
+    /// The configuration must be there, and be this domain's. A failure, and no `Lack`: in a plan
+    /// it is unknown until what comes before the domain is done, and no `wait` would mend it.
+    fn must_be_configured(&self, system: &System, path: &AbsPath) -> Result<(), Failure> {
+        let name = &self.name;
         let text = match std::fs::read(system.locate(path)) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(lack(
-                    format!(
-                        "domain {} cannot be created: its configuration {path} does not exist",
-                        self.name
-                    ),
-                    match self.config {
-                        Some(_) => format!("declare it: `- file: {path}`, or correct `config`"),
-                        None => format!("say with `config` where it lies, or declare `- file: {path}`"),
-                    },
-                ));
+                let help = match self.config {
+                    Some(_) => format!("declare it: `- file: {path}`, or correct `config`"),
+                    None => format!("say with `config` where it lies, or declare `- file: {path}`"),
+                };
+                let what =
+                    format!("domain {name} cannot be created: its configuration {path} does not exist");
+                return Err(Failure::new(what).help(help));
             }
             Err(error) => return Err(Failure::io(format!("reading {path}"), &error)),
         };
-        // A file that is still to be changed may be right then: so a lack, and no failure yet.
-        Ok(match config::name(&text) {
-            Some(name) if name == self.name => None,
-            Some(other) => lack(
-                format!("{path} is the configuration of the domain {other}, and not of {}", self.name),
-                format!("correct `config`, or write name = \"{}\" in it", self.name),
-            ),
-            None => lack(
-                format!("{path} has no `name`, without which no domain can be created from it"),
-                format!("write name = \"{}\" in it", self.name),
-            ),
-        })
+        match config::name(&text) {
+            Some(own) if own == *name => Ok(()),
+            Some(other) => Err(Failure::new(format!(
+                "{path} is the configuration of the domain {other}, and not of {name}"
+            ))
+            .help(format!("correct `config`, or write name = \"{name}\" in it"))),
+            None => Err(Failure::new(format!(
+                "{path} has no `name`, without which no domain can be created from it"
+            ))
+            .help(format!("write name = \"{name}\" in it"))),
+        }
     }
 
     fn autostart_change(

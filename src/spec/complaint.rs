@@ -116,9 +116,12 @@ impl Complaint {
                 };
                 Problem::at(place, what).label(format!("must be {}", known.join(" or "))).help(help)
             }
-            Kind::Missing(key) => Problem::at(place, format!("{about} needs `{key}`"))
-                .label(format!("`{key}` is missing"))
-                .help(format!("add a line: {key}: …")),
+            Kind::Missing(key) => {
+                let whose = if self.key.is_none() { about } else { &subject };
+                Problem::at(place, format!("{whose} needs `{key}`"))
+                    .label(format!("`{key}` is missing"))
+                    .help(format!("add it: {key}: …"))
+            }
         }
     }
 }

@@ -188,36 +188,41 @@ impl Context<'_> {
         let skipped_by_when = self.when(desk, scope).map_err(|Reported| None)?;
         let before = desk.problems.len();
         scope.keep_captured(self.word == "http");
-        let entries: Vec<_> = self
-            .entries
-            .iter()
-            .filter(|(key, _)| !matches!(key.value.as_str(), "when" | "for_each"))
-            .map(|(key, value)| Ok((key.clone(), scope.render(desk, value)?)))
-            .collect();
+        let (mut entries, mut unrendered): (Vec<Entry>, Vec<Place>) = (Vec::new(), Vec::new());
+        let mut left_out = false;
+        for (key, value) in self.entries {
+            if matches!(key.value.as_str(), "when" | "for_each") {
+                continue;
+            }
+            match scope.render(desk, value) {
+                Ok(value) => entries.push((key.clone(), value)),
+                // `when: proxy is defined` is there for attributes that speak of `proxy`.
+                Err(Reported) if skipped_by_when.is_some() => {
+                    left_out = true;
+                    desk.problems.truncate(before);
+                }
+                Err(Reported) => {
+                    unrendered.push(key.place);
+                    entries.push((key.clone(), value.clone()));
+                }
+            }
+        }
         scope.keep_captured(false);
+        let (key, value) = &self.entries[0];
         let name = match entries.first() {
-            Some(Ok((_, Node { value: Value::Scalar(scalar), .. }))) => Some(scalar.text.clone()),
+            Some((first, Node { value: Value::Scalar(scalar), .. }))
+                if first == key && !unrendered.contains(&key.place) =>
+            {
+                Some(scalar.text.clone())
+            }
             _ => None,
         };
-        let all_rendered = entries.iter().all(Result::is_ok);
-        let entries: Vec<Entry> =
-            entries.into_iter().filter_map(|entry: Result<_, Reported>| entry.ok()).collect();
-        match (all_rendered, skipped_by_when.is_some()) {
-            (true, _) => {}
-            (false, false) => return Err(name),
-            // `when: proxy is defined` is there for attributes that speak of `proxy`.
-            (false, true) => desk.problems.truncate(before),
-        }
-        let place = match (self.entries.first(), entries.first()) {
-            (Some((key, _)), Some((_, value))) if value.place.file == key.place.file => {
-                desk.sources.first_line(key.place.to(value.place))
-            }
-            (Some((key, _)), _) => key.place,
-            _ => return Err(name),
+        let place = match value.place.start >= key.place.start {
+            true => desk.sources.first_line(key.place.to(value.place)),
+            false => key.place,
         };
-        let before = desk.problems.len();
-        let draft = self.draft(desk, entries, place);
-        if draft.is_none() && !all_rendered {
+        let draft = self.draft(desk, entries, &unrendered, place);
+        if draft.is_none() && left_out {
             desk.problems.truncate(before);
         }
         let mut draft = draft.ok_or_else(|| name.clone())?;
@@ -254,7 +259,13 @@ impl Context<'_> {
         Ok((!scope.holds(desk, text, node.place)?).then(|| text.trim().to_owned()))
     }
 
-    fn draft(&self, desk: &mut Desk, entries: Vec<Entry>, place: Place) -> Option<Draft> {
+    fn draft(
+        &self,
+        desk: &mut Desk,
+        entries: Vec<Entry>,
+        unrendered: &[Place],
+        place: Place,
+    ) -> Option<Draft> {
         let problems = &mut desk.problems;
         let article =
             if self.word == "http" || self.word.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
@@ -267,12 +278,15 @@ impl Context<'_> {
             AnyResource::read(self.word, entries)
                 .unwrap_or_else(|| Err(serde::de::Error::custom("no such type")))
         };
-        let resource = read_all(&own, place, &about, COMMON, problems, read);
+        let resource = read_all(&own, place, &about, COMMON, unrendered, problems, read);
         let (references_of, common): (Vec<&Entry>, Vec<&Entry>) =
             common.into_iter().partition(|(key, _)| key.value == "depends_on");
-        let common = read_all(&common, place, &about, &[], problems, |entries| Common::deserialize(entries));
-        let depends_on = references_of.first().map(|(_, node)| references(desk, node)).unwrap_or_default();
-        if desk.problems.len() > before {
+        let common = read_all(&common, place, &about, &[], unrendered, problems, |entries| {
+            Common::deserialize(entries)
+        });
+        let references_of = references_of.first().filter(|(key, _)| !unrendered.contains(&key.place));
+        let depends_on = references_of.map(|(_, node)| references(desk, node)).unwrap_or_default();
+        if !unrendered.is_empty() || desk.problems.len() > before {
             return None;
         }
         let (resource, common) = (resource?, common?);

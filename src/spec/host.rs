@@ -8,7 +8,7 @@ use super::hosts::{HostDraft, Layers, THIS_MACHINE};
 use super::problem::Problem;
 use super::read::Entry;
 use super::reference::references;
-use super::scope::{Scope, Vars};
+use super::scope::{Reported, Scope, Vars};
 use super::template::Engine;
 use super::whole::read_all;
 use super::yaml::{Node, Style, Value};
@@ -71,7 +71,7 @@ pub fn read_host(
         scope.set(name, value.clone());
     }
     scope.set("host", draft.facts.clone());
-    let mut rendered: Vec<Entry> = Vec::new();
+    let (mut rendered, mut unrendered): (Vec<Entry>, Vec<Place>) = (Vec::new(), Vec::new());
     for (key, value) in entries {
         match key.value.as_str() {
             "vars" if value.as_mapping().is_none() && !value.is_null() => desk.report(
@@ -91,15 +91,17 @@ pub fn read_host(
                 }
             }
             _ => {
-                if let Ok(value) = scope.render(desk, value) {
-                    rendered.push((key.clone(), value));
-                }
+                let value = scope.render(desk, value).unwrap_or_else(|Reported| {
+                    unrendered.push(key.place);
+                    value.clone()
+                });
+                rendered.push((key.clone(), value));
             }
         }
     }
     let entries: Vec<&Entry> = rendered.iter().collect();
     let about = format!("the host `{}`", name.value);
-    let read = read_all(&entries, name.place, &about, OTHERS, &mut desk.problems, |entries| {
+    let read = read_all(&entries, name.place, &about, OTHERS, &unrendered, &mut desk.problems, |entries| {
         Attributes::deserialize(entries)
     });
     if let Some(read) = read {

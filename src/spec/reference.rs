@@ -99,7 +99,7 @@ fn normalised(word: &str, name: &str) -> Option<String> {
     let read = |entries: Entries<'_, '_>| {
         AnyResource::read(word, entries).unwrap_or_else(|| Err(serde::de::Error::custom("")))
     };
-    let resource = read_all(&entries, place, "", &[], &mut Vec::new(), read);
+    let resource = read_all(&entries, place, "", &[], &[], &mut Vec::new(), read);
     resource.map(|resource| resource.as_resource().name())
 }
 

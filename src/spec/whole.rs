@@ -21,17 +21,23 @@ pub struct Known {
 
 /// Reads a whole from its entries and finds all that is wrong in one go: what is wrong is
 /// reported, taken out, and the rest read again. `about` is what they describe ("a `file`"), at
-/// `place`; `known_too` are keys that somebody else takes.
+/// `place`; `known_too` are keys that somebody else takes, and `unrendered` the keys whose
+/// values are known to be wrong already.
 pub fn read_all<T>(
     entries: &[&Entry],
     place: Place,
     about: &str,
     known_too: &[&'static str],
+    unrendered: &[Place],
     problems: &mut Vec<Problem>,
     read: impl Fn(Entries<'_, '_>) -> Result<T, Complaint>,
 ) -> Option<T> {
     let mut known = Known::default();
     let mut skipped: Vec<String> = Vec::new();
+    for (key, _) in entries.iter().filter(|(key, _)| unrendered.contains(&key.place)) {
+        known.skipped.insert(key.place);
+        skipped.push(key.value.clone());
+    }
     loop {
         let complaint = match read(Entries { entries, known: &known }) {
             Ok(value) => return skipped.is_empty().then_some(value),
