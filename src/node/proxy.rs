@@ -7,8 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::settings::{Proxy, Settings, home};
 use crate::resource::{Failure, io_words};
@@ -21,11 +22,19 @@ pub(super) struct ProxyStream {
 
 /// The last of what a proxy says: the only trace of why it failed.
 #[derive(Clone, Default)]
-pub(super) struct Said(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Said {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    ended: Arc<AtomicBool>,
+}
 
 impl Said {
+    /// Asked for when the stream has ended: the proxy's last words may come a moment later.
     pub fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = Instant::now() + Duration::from_millis(500);
+        while !self.ended.load(Ordering::Acquire) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }
 }
@@ -65,11 +74,12 @@ impl ProxyStream {
             std::thread::spawn(move || {
                 let mut block = [0; 1024];
                 while let Ok(count @ 1..) = pipe.read(&mut block) {
-                    let mut kept = said.0.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut kept = said.bytes.lock().unwrap_or_else(PoisonError::into_inner);
                     kept.extend_from_slice(&block[..count]);
                     let excess = kept.len().saturating_sub(4096);
                     kept.drain(..excess);
                 }
+                said.ended.store(true, Ordering::Release);
             });
         }
         Ok(Some((ProxyStream { stream: ours, child }, said)))
