@@ -178,6 +178,11 @@ impl Resource for Domain {
         invalid
     }
 
+    /// Long enough for a guest to shut down in.
+    fn timeout(&self) -> Duration {
+        crate::resource::TIMEOUT.max(self.shutdown_timeout.get() + Duration::from_secs(15))
+    }
+
     fn check(&self, system: &System) -> Result<Check, Failure> {
         let config = self.config()?;
         let now = Xl { system, name: &self.name, config: &config }.now()?;
@@ -191,9 +196,11 @@ impl Resource for Domain {
                 if steps.iter().any(|step| matches!(step, Step::Create | Step::CreatePaused)) {
                     self.must_be_configured(system, &config)?;
                 }
-                if self.state == DomainState::Absent {
-                    action = Action::Remove;
-                }
+                action = match (self.state, now.situation) {
+                    (DomainState::Absent, _) => Action::Remove,
+                    (_, Situation::Absent) => Action::Create,
+                    _ => Action::Change,
+                };
                 changes.push(Change::from_to("state", self.told(system, &now), self.state_word()));
             }
         }

@@ -36,9 +36,6 @@ pub struct Options {
     pub holder: Holder,
 }
 
-/// The limit of one operation where the spec names none.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Walks the spec to its end and tells everything through `tell`.
 pub fn run(
     spec: &Spec,
