@@ -9,11 +9,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::failure::{Detail, Failure};
+use crate::lock::LockRefusal;
 use crate::lock::{self, MachineLock};
-use crate::resource::{AnyResource, Check, Detail, Failure, Needed};
+use crate::resource::{AnyResource, Check, Needed};
 use crate::system::System;
 use crate::system::commands::Invocation;
-use crate::wire::{Evidence, LockRefusal, Operation, Outcome, Reply, Request};
+use crate::wire::{Evidence, Operation, Outcome, Reply, Request};
 
 /// How many requests run at once: checks wait for the disk and for tools more than for the CPU.
 const THREADS: usize = 8;
@@ -167,7 +169,7 @@ fn apply(system: &System, resource: &AnyResource, needed: &Needed) -> Result<Che
     resource.as_resource().check(system)
 }
 
-fn take_lock(shared: &Shared, holder: &crate::wire::Holder) -> Result<(), LockRefusal> {
+fn take_lock(shared: &Shared, holder: &crate::lock::Holder) -> Result<(), LockRefusal> {
     let mut lock = guard(&shared.lock);
     if lock.is_none() {
         *lock = lock::machine(&shared.system, holder)?;
@@ -212,7 +214,7 @@ pub fn tail(path: &std::path::Path) -> Result<String, String> {
         file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes = read().map_err(|error| crate::resource::io_words(&error))?;
+    let bytes = read().map_err(|error| crate::failure::io_words(&error))?;
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
     Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"))

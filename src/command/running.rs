@@ -10,12 +10,12 @@ use clap::{Args, ValueEnum};
 use super::{SpecArgs, refuse};
 use crate::event::Summary;
 use crate::inventory::Host;
+use crate::lock::Holder;
 use crate::node::{self, Node, ReachOptions, Unreachable};
 use crate::report::{Human, HumanOptions, Json, Reporter, Style, is_lively};
 use crate::run::{self, Options, Purpose, Selection, Selector};
 use crate::spec::Spec;
 use crate::system::System;
-use crate::wire::Holder;
 
 #[derive(Args)]
 pub struct RunArgs {

@@ -22,7 +22,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{Action, Change, Check, Detail, Failure, Lack, Needed, Thing, Waiting, io_words};
+pub use crate::failure::{Detail, Failure, io_words};
+pub use check::{Action, Change, Check, Lack, Needed, Thing, Waiting};
 
 use crate::attribute::{AbsPath, Content, Trigger};
 use crate::system::System;

@@ -16,8 +16,8 @@ pub use hosts::{Reach, Reached};
 pub use select::{Selection, Selector};
 
 use crate::event::{Event, Summary};
+use crate::lock::Holder;
 use crate::spec::Spec;
-use crate::wire::Holder;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {

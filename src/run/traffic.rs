@@ -8,8 +8,9 @@ use super::walk::{HostState, InFlight, Phase, Standing, Timer, Walk};
 use crate::event::{Event, HostStatus};
 use crate::graph::Vertex;
 use crate::inventory::EVERY;
+use crate::lock::LockRefusal;
 use crate::resource::{AnyResource, Check, Failure, Needed, TIMEOUT};
-use crate::wire::{Evidence, LockRefusal, Operation, Outcome, Reply, Request};
+use crate::wire::{Evidence, Operation, Outcome, Reply, Request};
 
 /// Content up to this size goes along with every check; larger content only when it is written.
 const SMALL_CONTENT: u64 = 4 * 1024;

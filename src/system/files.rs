@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::System;
 use crate::attribute::{AbsPath, Mode};
-use crate::resource::Failure;
+use crate::failure::Failure;
 
 /// As many links as the kernel itself follows on the way to a file.
 const MOST_LINKS: usize = 40;
