@@ -244,7 +244,7 @@ impl Resource for Domain {
             vec![Detail { title: "xl list".to_owned(), text: output.stdout.trim_end().to_owned() }];
         let log = format!("/var/log/xen/xl-{}.log", self.name);
         if let Ok(path) = log.parse()
-            && let Ok(text) = crate::worker::tail(&system.locate(&path))
+            && let Ok(text) = crate::system::files::tail(&system.locate(&path))
         {
             details.push(Detail { title: log, text });
         }
