@@ -1,6 +1,6 @@
 #!/bin/bash
 # lab.sh - a lab of real Debian hosts on one machine: systemd as PID 1, sshd, own disk, own address.
-#   probe                        can this machine have a lab? exit 0 and one line, or 1 and what is missing
+#   probe                        can this user have a lab here? exit 0 and one line, or 1 and what is missing
 #   build                        make the disk image (done by `up` when needed; about half a minute)
 #   up [--owner PID] HOST...     a new lab; returns when ssh answers. HOST is NAME, NAME=OCTET (10.77.0.OCTET)
 #                                or either with :off (no power yet). With --owner it goes when PID goes
@@ -22,7 +22,9 @@
 #   xen-speed FACTOR             how long Xen takes: 1 as the real one, 0.1 the default
 #   site                         provision the site of our story on dom0 and vps0 (see site/)
 # LAB is the lab's directory (target/lab/main), LAB_IMAGE that of the image, which labs share
-# (target/lab/image). LATENCY=ms at `up` puts a one-way delay between the controller and the hosts.
+# (target/lab/image; without root image-UID). LATENCY=ms at `up` puts a one-way delay between the controller and the hosts.
+# Without root all of it is in a user namespace (rootless.sh), and what CMD... of `net` takes for root is you. The
+# image belongs to users of that namespace: unshare --user --map-root-user --map-auto rm -rf target/lab removes it.
 # In $LAB: id (the key of root and admin on all hosts), ssh_config, known_hosts, hosts.txt (name address).
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin  # which an ordinary user's has not
@@ -52,7 +54,7 @@ die() { echo "lab: $*" >&2; exit 1; }
 
 # One `up`, `add` or `down` of a lab at a time. What is started must not inherit the lock: 9>&-
 lock() { mkdir -p "$RUN"; exec 9>"$REG.lock"; flock -w 120 9 || die "another lab.sh is busy with $LAB since two minutes"; }
-is_up() { [ "$(cat "$REG/up" 2>/dev/null)" = "$(cat /proc/sys/kernel/random/boot_id)" ]; }
+is_up() { [ "$(cat "$REG/up" 2>/dev/null)" = "$(cat /proc/sys/kernel/random/boot_id)" ] && [ -e "/run/netns/$NS.ctl" ]; }
 # enough of it to be looked at, even if `up` failed on the way
 must_be_up() { { [ -e "$REG/token" ] && [ -e "/run/netns/$NS.ctl" ]; } || die "no lab is up in $LAB (lab.sh up HOST...)"; }
 

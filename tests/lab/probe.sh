@@ -53,26 +53,27 @@ probe_user() {
   local name missing=() install=() t f start out
   name=$(id -un)
   is() { [ "$(cat "/proc/sys/$1" 2>/dev/null)" = "$2" ]; }
-  if is user/max_user_namespaces 0; then missing+=("user namespaces are switched off (sysctl -w user.max_user_namespaces=10000)")
-  elif is kernel/unprivileged_userns_clone 0; then missing+=("user namespaces are for root only (sysctl -w kernel.unprivileged_userns_clone=1)")
+  if is user/max_user_namespaces 0; then missing+=("user namespaces, which are switched off (sysctl -w user.max_user_namespaces=10000)")
+  elif is kernel/unprivileged_userns_clone 0; then missing+=("user namespaces, which are for root only (sysctl -w kernel.unprivileged_userns_clone=1)")
   elif ! unshare --user --map-root-user --mount --cgroup true 2>/dev/null; then
-    if is kernel/apparmor_restrict_unprivileged_userns 1; then missing+=("AppArmor restricts user namespaces (sysctl -w kernel.apparmor_restrict_unprivileged_userns=0)")
-    else missing+=("user namespaces are refused (by a container, a chroot or a security module)"); fi
+    if is kernel/apparmor_restrict_unprivileged_userns 1; then missing+=("user namespaces, which AppArmor restricts (sysctl -w kernel.apparmor_restrict_unprivileged_userns=0)")
+    else missing+=("user namespaces, which are refused (by a container, a chroot or a security module)"); fi
   fi
-  unshare --help | grep -q -e --map-auto || missing+=("unshare is too old (util-linux 2.38 or newer)")
+  unshare --help | grep -q -e --map-auto || missing+=("an unshare of util-linux 2.38 or newer")
   if ! { command -v newuidmap && command -v newgidmap; } >/dev/null; then install+=(uidmap); fi
   for t in ip:iproute2 ssh:openssh-client python3:python3-minimal; do command -v "${t%:*}" >/dev/null || install+=("${t#*:}"); done
   [ -d "$(image_dir)" ] || command -v mmdebstrap >/dev/null || install+=(mmdebstrap)
   [ ${#install[@]} = 0 ] || missing+=("${install[*]} (apt-get install ${install[*]})")
   # 65536: with fewer there is no `nobody` in the hosts. The range to be asked for begins behind all others.
-  start=$(awk -F: '$2 + $3 > n { n = $2 + $3 } END { print n > 100000 ? n : 100000 }' /etc/subuid /etc/subgid 2>/dev/null || :)
+  start=$(awk -F: '$2 + $3 > n { n = $2 + $3 } END { print (n > 100000 ? n : 100000) }' /etc/subuid /etc/subgid 2>/dev/null || :)
   for f in uid gid; do
     awk -F: -v name="$name" -v id="$me" '($1 == name || $1 == id) && $3 >= 65536 { found = 1 } END { exit !found }' "/etc/sub$f" 2>/dev/null ||
       missing+=("65536 ${f}s for $name in /etc/sub$f (usermod --add-sub${f}s ${start:-100000}-$((${start:-100000} + 65535)) $name)")
   done
   if ! out=$(delegated true 2>&1); then
     t="log in by ssh or on a console, with libpam-systemd: su and sudo give none"
-    [ -d /run/systemd/system ] || t="no systemd runs here; root can make one, chown it with its cgroup.procs and move your shell there"
+    if [ -S "$XDG_RUNTIME_DIR/systemd/private" ]; then t="systemd-run --user: ${out##*$'\n'}"
+    elif [ ! -d /run/systemd/system ]; then t="no systemd runs here; root can make one, chown it with its cgroup.procs and move your shell there"; fi
     missing+=("a cgroup of its own ($t)")
   fi
   [ ${#missing[@]} = 0 ] || { printf -v out '; %s' "${missing[@]}"; echo "no lab here without root: it lacks ${out#; }"; exit 1; }

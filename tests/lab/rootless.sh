@@ -2,6 +2,8 @@
 # It lives in a user namespace, where that user is root and has 65536 users of their own, and in a cgroup that systemd
 # has delegated. One process, the holder, keeps both; a verb enters its namespaces and goes on as root's would. But
 # nobody can move into the holder's cgroup from elsewhere, so what outlives a verb is started by the holder: see spawn.
+# A lab outlives the session that made it, but not the user's systemd. All hosts count as one user for the machine's
+# limits: of fs.inotify.max_user_instances (128) a host takes eight.
 # $HOLD: pid (the holder and its namespace), spawn (a fifo: what to start), cgroup (its path), log.
 USERNS=(unshare --user --map-root-user --map-auto --mount --cgroup --propagation slave)
 
@@ -11,7 +13,7 @@ holder() {  # its PID, while it lives
 }
 delegated() {  # CMD...: in a new cgroup which is this user's to divide, or else in one below the present one
   local g
-  if [ -S "$XDG_RUNTIME_DIR/systemd/private" ]; then systemd-run --user --scope --quiet --collect -p Delegate=yes -- "$@"; return; fi
+  if [ -S "$XDG_RUNTIME_DIR/systemd/private" ]; then systemd-run --user --scope --quiet --collect --description="converge lab $LAB" -p Delegate=yes -- "$@"; return; fi
   g=$(own_cgroup)/$NS-$BASHPID; mkdir "$g" || return 1
   bash -c 'echo $$ >"$1" && shift && exec "$@"' - "$g/cgroup.procs" "$@" || set -- false
   for _ in $(seq 50); do if rmdir "$g" 2>/dev/null; then break; fi; sleep .1; done
@@ -32,6 +34,7 @@ rootless() {  # VERB ARGS...: the same as root of the lab's namespace
     exec nsenter -t "$pid" --user --mount --cgroup bash -c 'cd "$1" && shift && exec "$@"' - "$PWD" "$SELF" "$@"
   fi
   if [ "$1" = down ]; then reap; fi
+  "${USERNS[@]}" true 2>/dev/null || { probe_user >&2; die "no user namespace can be made"; }
   exec "${USERNS[@]}" "$SELF" _inside "$@"  # no lab: `build`, and tidying up
 }
 reap() {  # what a holder that was killed has left
@@ -39,7 +42,7 @@ reap() {  # what a holder that was killed has left
   if [ -d "$g/$NS" ]; then echo 1 >"$g/$NS/cgroup.kill"; wait_for "processes of the lab to end" ! populated "$g/$NS"; rm_cgroup "$g/$NS"; fi
   rmdir "$g" 2>/dev/null || :
 }
-hold() {
+hold() {  # a holder, if there is none. The shell that waits for it keeps the session from ending
   ! holder >/dev/null || return 0
   reap; rm -rf "$HOLD"; mkdir -p "$HOLD"; mkfifo "$HOLD/spawn"
   ( export HOLD; export -f own_cgroup
