@@ -21,6 +21,8 @@ pub mod inventory;
 #[cfg(feature = "controller")]
 pub mod node;
 #[cfg(feature = "controller")]
+pub mod plan;
+#[cfg(feature = "controller")]
 pub mod report;
 #[cfg(feature = "controller")]
 pub mod run;
