@@ -5,9 +5,21 @@ use crate::system::System;
 use crate::wire::Request;
 use crate::worker::Workers;
 
-#[derive(Default)]
 pub struct LocalNode {
+    system: System,
     workers: Option<Workers>,
+}
+
+impl Default for LocalNode {
+    fn default() -> Self {
+        LocalNode::on(System::machine())
+    }
+}
+
+impl LocalNode {
+    pub fn on(system: System) -> LocalNode {
+        LocalNode { system, workers: None }
+    }
 }
 
 impl Node for LocalNode {
@@ -20,7 +32,7 @@ impl Node for LocalNode {
     }
 
     fn listen(&mut self, to: Box<dyn Fn(FromNode) + Send>) {
-        self.workers = Some(Workers::start(System::machine(), replies_to(to)));
+        self.workers = Some(Workers::start(self.system.clone(), replies_to(to)));
     }
 
     fn close(&mut self) {

@@ -2,6 +2,7 @@
 //! a root, so that tests can move it.
 
 pub mod commands;
+pub mod faults;
 pub mod files;
 pub mod fingerprint;
 pub mod processes;
@@ -17,6 +18,7 @@ use crate::attribute::AbsPath;
 pub struct System {
     root: PathBuf,
     deadline: Instant,
+    faults: faults::Hook,
 }
 
 impl System {
@@ -27,7 +29,8 @@ impl System {
 
     /// A machine whose files lie below `root`: for tests.
     pub fn under(root: impl Into<PathBuf>) -> System {
-        System { root: root.into(), deadline: Instant::now() + Duration::from_secs(60) }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        System { root: root.into(), deadline, faults: faults::Hook::default() }
     }
 
     /// The same machine for one operation that must end within `timeout`.
