@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::common::{Presence, in_the_way, is_false, no_parent};
+use super::common::{Presence, Surroundings, in_the_way, is_false, no_parent};
 use super::{Action, Change, Check, Failure, Invalid, Links, Needed, Resource, Thing};
 use crate::attribute::AbsPath;
 use crate::system::System;
@@ -31,6 +31,10 @@ pub struct Symlink {
     /// Replace a file or an empty directory that is in the way.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
+
+    /// Filled in by the loader.
+    #[serde(default, rename = "_surroundings", skip_serializing_if = "Surroundings::is_empty")]
+    pub surroundings: Surroundings,
 }
 
 impl Symlink {
@@ -71,6 +75,14 @@ impl Resource for Symlink {
             )],
             _ => Vec::new(),
         }
+    }
+
+    fn surroundings(&mut self) -> Option<&mut Surroundings> {
+        Some(&mut self.surroundings)
+    }
+
+    fn leads_elsewhere(&self) -> bool {
+        true
     }
 
     fn content_paths(&self) -> Vec<AbsPath> {
@@ -137,7 +149,7 @@ impl Symlink {
     fn creation(&self, target: String, missing: Option<&AbsPath>) -> Check {
         let changes =
             vec![Change::from_to("state", "absent", "present"), Change::new("target", None, Some(target))];
-        let lacks = missing.map(no_parent).into_iter().collect();
+        let lacks = missing.map(|missing| no_parent(&self.path, missing)).into_iter().collect();
         Check::Needs(Needed { action: Action::Create, changes, lacks })
     }
 }

@@ -88,6 +88,9 @@ impl Walk<'_> {
     }
 
     fn judge_in_plan(&mut self, item: usize, found: Result<Check, Failure>) {
+        if let Some(until) = self.behind_a_pending_link(item) {
+            return self.unknown(item, until, Vec::new());
+        }
         let until = self.pending_on(Vertex::Item(item));
         match (found, until) {
             (Ok(Check::Holds), _) => match self.consequences(item) {
@@ -302,6 +305,29 @@ impl Walk<'_> {
 
     /// In a plan: a resource that comes before this one will make the thing.
     fn will_be_provided(&self, item: usize, lack: &Lack) -> bool {
+        self.pending_before(item, |provider| self.provides(provider, lack)).is_some()
+    }
+
+    /// In a plan: it lies below a link that does not point yet where it will, so that what is seen
+    /// there now is something else.
+    fn behind_a_pending_link(&self, item: usize) -> Option<String> {
+        let path = |item: usize| {
+            let links = self.spec.items[item].resource.as_resource().links();
+            links.provides.into_iter().find_map(|thing| match thing {
+                Thing::Path(path) => Some(path),
+                _ => None,
+            })
+        };
+        let link = self.pending_before(item, |other| {
+            self.spec.items[other].resource.as_resource().leads_elsewhere()
+                && path(other).zip(path(item)).is_some_and(|(link, own)| own.is_below(&link))
+        })?;
+        Some(format!("{} points there", self.spec.id(link)))
+    }
+
+    /// In a plan: what comes before this one on the same host, is yet to be done, and is so.
+    fn pending_before(&self, item: usize, is_so: impl Fn(usize) -> bool) -> Option<usize> {
+        self.pending_on(Vertex::Item(item))?;
         let host = self.spec.items[item].host;
         let mut open = vec![Vertex::Item(item)];
         let mut seen = std::collections::HashSet::new();
@@ -311,21 +337,23 @@ impl Walk<'_> {
                     continue;
                 }
                 open.push(before);
-                let Vertex::Item(provider) = before else { continue };
+                let Vertex::Item(other) = before else { continue };
                 let is_pending = matches!(self.outcomes.get(&before), Some(Standing::Pending { .. }));
-                if is_pending && self.spec.items[provider].host == host && self.provides(provider, lack) {
-                    return true;
+                if is_pending && self.spec.items[other].host == host && is_so(other) {
+                    return Some(other);
                 }
             }
         }
-        false
+        None
     }
 
     fn provides(&self, provider: usize, lack: &Lack) -> bool {
-        let links = self.spec.items[provider].resource.as_resource().links();
-        links.provides.iter().any(|thing| match (thing, &lack.thing) {
-            // A directory makes its missing parents too.
-            (Thing::Path(made), Thing::Path(missing)) => made == missing || made.is_below(missing),
+        let resource = &self.spec.items[provider].resource;
+        let makes_parents = resource.type_word() == "directory";
+        resource.as_resource().links().provides.iter().any(|thing| match (thing, &lack.thing) {
+            (Thing::Path(made), Thing::Path(missing)) => {
+                made == missing || makes_parents && made.is_below(missing)
+            }
             (made, missing) => made == missing,
         })
     }

@@ -23,6 +23,21 @@ pub struct Web {
 /// Where a unit's drop-ins lie: not only that directory comes first, but every file in it.
 const DROP_INS: &str = "its drop-ins";
 
+/// A directory that nothing declares is made with one below it.
+const ON_THE_WAY: &str = "made together with its parent directory";
+
+/// Whether one comes before the other already.
+fn leads_to(after: &HashMap<Vertex, Vec<Vertex>>, from: Vertex, to: Vertex) -> bool {
+    let (mut open, mut seen) = (vec![from], HashSet::new());
+    while let Some(vertex) = open.pop() {
+        if vertex == to {
+            return true;
+        }
+        open.extend(after.get(&vertex).into_iter().flatten().copied().filter(|next| seen.insert(*next)));
+    }
+    false
+}
+
 impl Web {
     pub fn new(drafts: &[Draft]) -> Web {
         let links: Vec<Links> = drafts.iter().map(|draft| draft.resource.as_resource().links()).collect();
@@ -67,6 +82,20 @@ impl Web {
         near.filter(|((_, other), _)| other.is_below(path)).flat_map(|(_, items)| items.clone()).collect()
     }
 
+    /// Who makes a directory that nothing declares on the way to one of its own.
+    fn on_the_way(&self, drafts: &[Draft], item: usize, path: &AbsPath) -> Vec<usize> {
+        let host = drafts[item].host;
+        if self.links[item].is_removal || self.providers.contains_key(&(host, Thing::Path(path.clone()))) {
+            return Vec::new();
+        }
+        let mut makers = self.inside(host, path);
+        makers.retain(|maker| {
+            let is_directory = drafts[*maker].resource.type_word() == "directory";
+            is_directory && *maker != item && !self.links[*maker].is_removal
+        });
+        makers
+    }
+
     /// The edges that follow from what resources are. A pair that a trigger has joined already
     /// needs no second reason.
     pub fn implied(&self, drafts: &[Draft], edges: &mut Vec<Edge<Place>>) {
@@ -97,6 +126,32 @@ impl Web {
                 }
             }
         }
+        self.made_on_the_way(drafts, edges);
+    }
+
+    /// What stands on a directory that another resource makes on its way comes after that, unless
+    /// it is declared to come before it.
+    fn made_on_the_way(&self, drafts: &[Draft], edges: &mut Vec<Edge<Place>>) {
+        let mut after: HashMap<Vertex, Vec<Vertex>> = HashMap::new();
+        for edge in edges.iter() {
+            after.entry(edge.before).or_default().push(edge.after);
+        }
+        for (item, draft) in drafts.iter().enumerate() {
+            if draft.resource.type_word() == "directory" {
+                // It makes what it lacks itself.
+                continue;
+            }
+            for (thing, _) in &self.links[item].stands_on {
+                let Thing::Path(path) = thing else { continue };
+                for maker in self.on_the_way(drafts, item, path) {
+                    let (before, vertex) = (Vertex::Item(maker), Vertex::Item(item));
+                    if !leads_to(&after, vertex, before) {
+                        after.entry(before).or_default().push(vertex);
+                        edges.push(Edge::new(before, vertex, Reason::Implied(ON_THE_WAY), draft.place));
+                    }
+                }
+            }
+        }
     }
 
     /// Pairs that cannot both hold.
@@ -111,6 +166,10 @@ impl Web {
                         two_kinds(desk, &drafts[other], draft, thing);
                     }
                 }
+            }
+            if let Some(file) = self.file_above(drafts, item) {
+                below_a_file(desk, draft, &drafts[file]);
+                continue;
             }
             if self.links[item].is_removal {
                 continue;
@@ -129,6 +188,24 @@ impl Web {
         }
     }
 
+    /// Something that is declared a file, and that this one would lie in.
+    fn file_above(&self, drafts: &[Draft], item: usize) -> Option<usize> {
+        let draft = &drafts[item];
+        let paths = self.links[item].provides.iter().filter_map(|thing| match thing {
+            Thing::Path(path) => Some(path),
+            _ => None,
+        });
+        paths
+            .flat_map(AbsPath::ancestors)
+            .flat_map(|above| self.others(draft.host, Thing::Path(above), item))
+            .find(|other| {
+                let other_draft = &drafts[*other];
+                other_draft.resource.type_word() == "file"
+                    && !self.links[*other].is_removal
+                    && other_draft.skipped_by_when.is_none()
+            })
+    }
+
     /// Tells each directory that is purged what the spec declares below it.
     pub fn purges(&self, drafts: &mut [Draft]) {
         let purging: Vec<(usize, AbsPath)> = (0..drafts.len())
@@ -145,6 +222,9 @@ impl Web {
                     Thing::Path(path) if path.is_below(&directory) => Some(path.clone()),
                     _ => None,
                 }));
+                // What a command creates is declared by it, though it provides no such thing.
+                let made = drafts[other].resource.as_resource().content_paths();
+                kept.extend(made.into_iter().filter(|path| path.is_below(&directory)));
             }
             kept.sort();
             kept.dedup();
@@ -167,6 +247,16 @@ fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
         Problem::at(second.place, format!("{path} is declared as a `{a}` and as a `{b}`"))
             .label(format!("a `{b}` here"))
             .also(first.place, format!("a `{a}` here"))
+            .help("a path is one thing: keep one of them"),
+    );
+}
+
+fn below_a_file(desk: &mut Desk, draft: &Draft, file: &Draft) {
+    let (id, file_id) = (draft.resource.id(), file.resource.id());
+    desk.report(
+        Problem::at(draft.place, format!("`{id}` lies below `{file_id}`, which is no directory"))
+            .label("nothing lies below a file")
+            .also(file.place, "declared as a file here")
             .help("a path is one thing: keep one of them"),
     );
 }

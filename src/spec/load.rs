@@ -13,6 +13,7 @@ use super::hosts::{Inventory, Layers, THIS_MACHINE};
 use super::problem::Problem;
 use super::reference::{Index, Resolver};
 use super::scope::Scope;
+use super::surround;
 use super::template::Engine;
 use super::yaml::{self, Node, Style};
 use super::{Item, LoadOptions, Problems, Spec};
@@ -41,6 +42,7 @@ fn read(desk: &mut Desk, path: &Path, options: &LoadOptions) -> Option<Spec> {
     let written = connect::written_triggers(&mut drafts);
     let web = Web::new(&drafts);
     web.purges(&mut drafts);
+    surround::surround(&mut drafts);
     let mut edges = Vec::new();
     let resolver = Resolver { inventory: &inventory, drafts: &drafts, index: Index::new(&drafts, &broken) };
     connect::declared(desk, &resolver, &mut edges);

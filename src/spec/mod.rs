@@ -26,6 +26,7 @@ mod read;
 mod reference;
 mod scalar;
 mod scope;
+mod surround;
 mod template;
 mod whole;
 mod yaml;

@@ -148,7 +148,11 @@ fn command(rng: &mut Rng, number: usize, taken: &[String]) -> String {
     match rng.below(4) {
         0 => format!("  - command: \"touch 'ROOT{made}'\"\n    creates: \"{made}\"\n"),
         1 => format!("  - command: \"rm -f 'ROOT{old}'\"\n    removes: \"{old}\"\n"),
-        2 => format!("  - command: \"touch 'ROOT{made}'\"\n    unless: \"test -e 'ROOT{made}'\"\n"),
-        _ => format!("  - command: \"rm -f 'ROOT{old}'\"\n    only_if: \"test -e 'ROOT{old}'\"\n"),
+        2 => format!(
+            "  - command: \"touch 'ROOT{made}'\"\n    directory: \"{directory}\"\n    unless: \"test -e 'ROOT{made}'\"\n"
+        ),
+        _ => format!(
+            "  - command: \"rm -f 'ROOT{old}'\"\n    directory: \"{directory}\"\n    only_if: \"test -e 'ROOT{old}'\"\n"
+        ),
     }
 }

@@ -107,6 +107,10 @@ fn look_into(directory: &Path, prefix: &str, snapshot: &mut Snapshot) {
         let entry = entry.unwrap();
         let there = entry.metadata().unwrap();
         let path = format!("{prefix}/{}", entry.file_name().to_string_lossy());
+        if path == "/run" {
+            // The machine's lock.
+            continue;
+        }
         let kind = match there.file_type() {
             kind if kind.is_dir() => 'd',
             kind if kind.is_file() => 'f',

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::common::{is_false, no_parent, nothing_lacking};
+use super::common::{is_false, no_directory, nothing_lacking};
 use super::{Change, Check, Failure, Invalid, Lack, Links, Needed, Resource, Thing};
 use crate::attribute::{AbsPath, CommandLine, Trigger, one_or_many};
 use crate::system::System;
@@ -156,7 +156,7 @@ impl Command {
         if let Some(directory) = &self.directory
             && !guard::is_there(system, directory)?
         {
-            lacks.push(no_parent(directory));
+            lacks.push(no_directory(directory));
         }
         Ok(lacks)
     }

@@ -4,9 +4,13 @@
 mod below;
 mod tmpfiles;
 
+use std::sync::{Mutex, PoisonError};
+
 use serde::{Deserialize, Serialize};
 
-use super::common::{Ownership, Presence, in_the_way, is_false, nothing_lacking, only_changed};
+use super::common::{
+    HandedDown, Ownership, Presence, Surroundings, in_the_way, is_false, nothing_lacking, only_changed,
+};
 use super::{Action, Change, Check, Failure, Invalid, Links, Needed, Resource, Thing};
 use crate::attribute::{AbsPath, Mode};
 use crate::system::System;
@@ -48,7 +52,8 @@ pub struct Directory {
     pub force: bool,
 
     /// Owner, group and mode hold for everything below it too. A file gets no x from the mode
-    /// unless it has one. Links, and what is mounted below it, are left alone.
+    /// unless it has one. Links, and what is mounted below it, are left alone. A resource for
+    /// something below it goes before: what it says itself of owner, group or mode holds there.
     #[serde(default, skip_serializing_if = "is_false")]
     pub recurse: bool,
 
@@ -65,6 +70,10 @@ pub struct Directory {
     /// For `purge`: what the spec declares below it. Filled in by the loader.
     #[serde(default, rename = "_declared", skip_serializing_if = "Vec::is_empty")]
     pub declared: Vec<AbsPath>,
+
+    /// Filled in by the loader.
+    #[serde(default, rename = "_surroundings", skip_serializing_if = "Surroundings::is_empty")]
+    pub surroundings: Surroundings,
 }
 
 impl Directory {
@@ -73,8 +82,20 @@ impl Directory {
   mode: 755
 ";
 
+    /// As declared here, else by a directory with `recurse` above.
     fn ownership(&self) -> Ownership<'_> {
-        Ownership { owner: self.owner.as_deref(), group: self.group.as_deref(), mode: self.mode }
+        let handed = self.handed();
+        Ownership {
+            owner: self.owner.as_deref().or(handed.owner),
+            group: self.group.as_deref().or(handed.group),
+            mode: self.mode.or(handed.mode),
+        }
+    }
+
+    /// What holds for the missing parents that are made with it.
+    fn handed(&self) -> Ownership<'_> {
+        let handed = &self.surroundings.handed;
+        Ownership { owner: handed.owner.as_deref(), group: handed.group.as_deref(), mode: handed.mode }
     }
 }
 
@@ -127,6 +148,15 @@ impl Resource for Directory {
         vec![self.path.clone()]
     }
 
+    fn surroundings(&mut self) -> Option<&mut Surroundings> {
+        Some(&mut self.surroundings)
+    }
+
+    fn hands_down(&self) -> Option<HandedDown> {
+        let (owner, group, mode) = (self.owner.clone(), self.group.clone(), self.mode);
+        self.recurse.then_some(HandedDown { owner, group, mode })
+    }
+
     fn purges(&mut self) -> Option<(AbsPath, &mut Vec<AbsPath>)> {
         self.purge.then(|| (self.path.clone(), &mut self.declared))
     }
@@ -160,7 +190,9 @@ impl Resource for Directory {
                 let mut changes = vec![Change::from_to("state", was, "present")];
                 if let Seen::NoParent(missing) = seen {
                     let parents = self.missing_parents(missing);
-                    changes.push(Change::new("parents", None, Some(parents.join(", "))));
+                    if !parents.is_empty() {
+                        changes.push(Change::new("parents", None, Some(parents.join(", "))));
+                    }
                 }
                 changes.extend(self.ownership().changes(system, &resolved, None));
                 (action, changes)
@@ -249,16 +281,28 @@ impl Directory {
             .path
             .ancestors()
             .take_while(|parent| parent == topmost || parent.is_below(topmost))
+            // From there on another resource makes them, which comes first.
+            .take_while(|parent| self.surroundings.nearest.as_ref() != Some(parent))
             .map(|parent| parent.to_string())
             .collect();
         parents.reverse();
+        if !self.path.is_below(topmost) {
+            // Behind a link on the way, where it has another name.
+            parents.push(topmost.to_string());
+        }
         parents
     }
 
     fn make(&self, system: &System, access: Access) -> Result<(), Failure> {
+        // Two directories may have missing parents in common, and be made at the same time.
+        static MAKING: Mutex<()> = Mutex::new(());
+        let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match system.see(&self.path)? {
-                Seen::NoParent(missing) => system.make_directory(&missing, Access::default())?,
+                Seen::NoParent(missing) => {
+                    let access = self.handed().resolve(system)?.access;
+                    system.make_directory(&missing, access)?;
+                }
                 Seen::There(Meta { kind: Kind::Directory, .. }) => {
                     return system.set_access(&self.path, access);
                 }
