@@ -108,6 +108,8 @@ pub struct Walk<'a> {
     pub(super) awaits_ending: Vec<bool>,
     pub(super) items: Vec<ItemState>,
     ready: VecDeque<Vertex>,
+    /// Items that have their turn again when another one is settled.
+    pub(super) awaiting: Vec<(Vertex, usize)>,
     pub(super) timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     pub(super) in_flight: HashMap<u64, InFlight>,
     pub(super) busy: Vec<usize>,
@@ -167,6 +169,7 @@ impl<'a> Walk<'a> {
             awaits_ending: vec![false; hosts],
             items: spec.items.iter().map(|_| item()).collect(),
             ready,
+            awaiting: Vec::new(),
             timers: BinaryHeap::new(),
             in_flight: HashMap::new(),
             busy: vec![0; hosts],
@@ -392,6 +395,8 @@ impl<'a> Walk<'a> {
             return;
         }
         self.open -= 1;
+        let again = self.awaiting.extract_if(.., |(maker, _)| *maker == vertex);
+        self.ready.extend(again.map(|(_, item)| Vertex::Item(item)));
         let mut after: Vec<Vertex> = self.spec.graph.dependents(vertex).map(|(other, _)| other).collect();
         after.sort_unstable();
         after.dedup();

@@ -23,21 +23,6 @@ pub struct Web {
 /// Where a unit's drop-ins lie: not only that directory comes first, but every file in it.
 const DROP_INS: &str = "its drop-ins";
 
-/// A directory that nothing declares is made with one below it.
-const ON_THE_WAY: &str = "made together with its parent directory";
-
-/// Whether one comes before the other already.
-fn leads_to(after: &HashMap<Vertex, Vec<Vertex>>, from: Vertex, to: Vertex) -> bool {
-    let (mut open, mut seen) = (vec![from], HashSet::new());
-    while let Some(vertex) = open.pop() {
-        if vertex == to {
-            return true;
-        }
-        open.extend(after.get(&vertex).into_iter().flatten().copied().filter(|next| seen.insert(*next)));
-    }
-    false
-}
-
 impl Web {
     pub fn new(drafts: &[Draft]) -> Web {
         let links: Vec<Links> = drafts.iter().map(|draft| draft.resource.as_resource().links()).collect();
@@ -82,20 +67,6 @@ impl Web {
         near.filter(|((_, other), _)| other.is_below(path)).flat_map(|(_, items)| items.clone()).collect()
     }
 
-    /// Who makes a directory that nothing declares on the way to one of its own.
-    fn on_the_way(&self, drafts: &[Draft], item: usize, path: &AbsPath) -> Vec<usize> {
-        let host = drafts[item].host;
-        if self.links[item].is_removal || self.providers.contains_key(&(host, Thing::Path(path.clone()))) {
-            return Vec::new();
-        }
-        let mut makers = self.inside(host, path);
-        makers.retain(|maker| {
-            let is_directory = drafts[*maker].resource.type_word() == "directory";
-            is_directory && *maker != item && !self.links[*maker].is_removal
-        });
-        makers
-    }
-
     /// The edges that follow from what resources are. A pair that a trigger has joined already
     /// needs no second reason.
     pub fn implied(&self, drafts: &[Draft], edges: &mut Vec<Edge<Place>>) {
@@ -123,32 +94,6 @@ impl Web {
                         true => Edge::new(vertex, below, Reason::Removal(why), drafts[provider].place),
                         false => Edge::new(below, vertex, Reason::Implied(why), draft.place),
                     });
-                }
-            }
-        }
-        self.made_on_the_way(drafts, edges);
-    }
-
-    /// What stands on a directory that another resource makes on its way comes after that, unless
-    /// it is declared to come before it.
-    fn made_on_the_way(&self, drafts: &[Draft], edges: &mut Vec<Edge<Place>>) {
-        let mut after: HashMap<Vertex, Vec<Vertex>> = HashMap::new();
-        for edge in edges.iter() {
-            after.entry(edge.before).or_default().push(edge.after);
-        }
-        for (item, draft) in drafts.iter().enumerate() {
-            if draft.resource.type_word() == "directory" {
-                // It makes what it lacks itself.
-                continue;
-            }
-            for (thing, _) in &self.links[item].stands_on {
-                let Thing::Path(path) = thing else { continue };
-                for maker in self.on_the_way(drafts, item, path) {
-                    let (before, vertex) = (Vertex::Item(maker), Vertex::Item(item));
-                    if !leads_to(&after, vertex, before) {
-                        after.entry(before).or_default().push(vertex);
-                        edges.push(Edge::new(before, vertex, Reason::Implied(ON_THE_WAY), draft.place));
-                    }
                 }
             }
         }

@@ -23,15 +23,26 @@ impl Case {
         let mut items: Vec<String> = Vec::new();
         let mut taken: Vec<String> = Vec::new();
         for _ in 0..=rng.below(7) {
-            let path = path(rng);
+            let mut path = path(rng);
+            // A parent that is there or declared, mostly.
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
+            let is_there =
+                tree.iter().any(|line| line.starts_with('d') && line.ends_with(&format!(" {parent}")));
+            if parent != "/t" && !is_there && !taken.contains(&parent) && !rng.one_in(4) {
+                path = if rng.one_in(2) { parent } else { path.replacen(&parent, "/t", 1) };
+            }
             if !taken.contains(&path) || rng.one_in(20) {
                 items.push(item(rng, &path));
                 taken.push(path);
             }
         }
-        if rng.one_in(6) {
+        // What a command makes is what no resource says anything of: `recurse` and `purge` are for
+        // what is there already.
+        let says = |word: &str| items.iter().any(|item| item.contains(word));
+        let (recurses, purges) = (says("recurse:"), says("purge:"));
+        if rng.one_in(6) && !recurses {
             for number in 0..=rng.below(2) {
-                items.push(command(rng, number, &taken));
+                items.push(command(rng, number, &taken, purges));
             }
         }
         Case { tree, items }
@@ -89,7 +100,7 @@ fn item(rng: &mut Rng, path: &str) -> String {
     let kind = ["directory", "directory", "file", "file", "symlink"][rng.below(5)];
     let mut text = format!("  - {kind}: \"{path}\"\n");
     let mut say = |line: String| text.push_str(&format!("    {line}\n"));
-    if rng.one_in(3) {
+    if !rng.one_in(3) {
         say("force: true".into());
     }
     if rng.one_in(4) {
@@ -142,10 +153,10 @@ fn item(rng: &mut Rng, path: &str) -> String {
 
 /// In a directory of its own or beside the others: what it makes is called `made`, what it
 /// removes `old`.
-fn command(rng: &mut Rng, number: usize, taken: &[String]) -> String {
+fn command(rng: &mut Rng, number: usize, taken: &[String], purges: bool) -> String {
     let directory = if taken.is_empty() || rng.one_in(2) { "/t" } else { &taken[rng.below(taken.len())] };
     let (made, old) = (format!("{directory}/made{number}"), format!("{directory}/a/old{number}"));
-    match rng.below(4) {
+    match if purges { rng.below(2) } else { rng.below(4) } {
         0 => format!("  - command: \"touch 'ROOT{made}'\"\n    creates: \"{made}\"\n"),
         1 => format!("  - command: \"rm -f 'ROOT{old}'\"\n    removes: \"{old}\"\n"),
         2 => format!(

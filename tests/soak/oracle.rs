@@ -61,14 +61,15 @@ pub fn not_as_declared(spec: &Spec, told: &Told, before: &Snapshot, after: &Snap
 fn wrong(spec: &Spec, resource: &AnyResource, before: &Snapshot, after: &Snapshot) -> Option<String> {
     let path = path_of(resource)?;
     let here = real(after, path.as_str());
-    let (there, was) = (after.get(&here), before.get(&real(before, path.as_str())));
+    let (there, was) = (after.get(&here), before.get(&here));
     match resource {
         AnyResource::Directory(it) if it.state == Presence::Present => {
             let Some(there) = there.filter(|there| there.kind == 'd') else {
                 return Some(format!("it is no directory: {there:?}"));
             };
             let own = (it.owner.as_ref(), it.group.as_ref(), it.mode);
-            let wrong = access(inherited(spec, path, own), there, was.filter(|was| was.kind == 'd'), 0o755);
+            let old = was.filter(|was| was.kind == 'd');
+            let wrong = access(inherited(spec, path, own), there, old, 0o755, group_of(before, after, &here));
             wrong.or_else(|| below(spec, resource, &here, after))
         }
         AnyResource::File(it) if it.state == Presence::Present => {
@@ -90,7 +91,7 @@ fn wrong(spec: &Spec, resource: &AnyResource, before: &Snapshot, after: &Snapsho
                 let x = Mode::from_bits(old.map_or(0o644, |old| old.mode));
                 wanted.2 = wanted.2.map(|mode| mode.for_file_below(x));
             }
-            access(wanted, there, old, 0o644)
+            access(wanted, there, old, 0o644, group_of(before, after, &here))
         }
         AnyResource::Symlink(it) if it.state == Presence::Present => {
             let target = it.target.clone().unwrap_or_default();
@@ -101,10 +102,54 @@ fn wrong(spec: &Spec, resource: &AnyResource, before: &Snapshot, after: &Snapsho
     }
 }
 
+/// The group that the system gives to what is new there: that of a setgid directory.
+fn group_of(before: &Snapshot, after: &Snapshot, path: &str) -> u32 {
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let setgid = [after, before].into_iter().filter_map(|snapshot| snapshot.get(parent));
+    setgid
+        .filter(|parent| parent.kind == 'd' && parent.mode & 0o2000 != 0)
+        .map(|parent| parent.gid)
+        .next()
+        .unwrap_or(0)
+}
+
+/// Whether the directory of everything that is declared is there or is declared: then any order
+/// that the graph allows is as good as another.
+pub fn has_all_parents(spec: &Spec, before: &Snapshot) -> bool {
+    let mut paths = spec.items.iter().filter_map(|item| path_of(&item.resource));
+    paths.all(|path| {
+        let Some(parent) = path.parent() else { return true };
+        let mut declared = spec.items.iter().filter_map(|item| path_of(&item.resource));
+        declared.any(|other| *other == parent)
+            || before.get(&real(before, &format!("{parent}/."))).is_some_and(|there| there.kind == 'd')
+    })
+}
+
+/// Whether links make two declared paths meet that are apart as they are written: no spec can
+/// say then which of them is right.
+pub fn meet_by_links(spec: &Spec, snapshot: &Snapshot) -> bool {
+    let paths: Vec<&AbsPath> = spec.items.iter().filter_map(|item| path_of(&item.resource)).collect();
+    let is_at_or_below = |path: &str, top: &str| {
+        path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
+    };
+    paths.iter().any(|one| {
+        let leads = real(snapshot, one.as_str());
+        paths.iter().any(|other| {
+            // Its parents too: it may make them.
+            let led = real(snapshot, other.as_str());
+            let parent =
+                |path: &str| path.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned());
+            is_at_or_below(&leads, &led) && !is_at_or_below(one.as_str(), other.as_str())
+                || is_at_or_below(&leads, &parent(&led))
+                    && !is_at_or_below(one.as_str(), &parent(other.as_str()))
+        })
+    })
+}
+
 /// As declared; else as it was; else as new things are.
-fn access(wanted: Access<'_>, there: &Entry, was: Option<&Entry>, new: u32) -> Option<String> {
+fn access(wanted: Access<'_>, there: &Entry, was: Option<&Entry>, new: u32, group: u32) -> Option<String> {
     let uid = wanted.0.map(|name| number(name)).or(was.map(|was| was.uid)).unwrap_or(0);
-    let gid = wanted.1.map(|name| number(name)).or(was.map(|was| was.gid)).unwrap_or(0);
+    let gid = wanted.1.map(|name| number(name)).or(was.map(|was| was.gid)).unwrap_or(group);
     let mode = wanted.2.map(Mode::bits).or(was.map(|was| was.mode)).unwrap_or(new);
     let good = (there.uid, there.gid, there.mode) == (uid, gid, mode);
     let seen = (there.uid, there.gid, there.mode);
@@ -135,7 +180,7 @@ fn below(spec: &Spec, resource: &AnyResource, here: &str, after: &Snapshot) -> O
             if there.kind != 'd' {
                 wanted.2 = wanted.2.map(|mode| mode.for_file_below(Mode::from_bits(there.mode)));
             }
-            if let Some(wrong) = access(wanted, there, Some(there), 0) {
+            if let Some(wrong) = access(wanted, there, Some(there), 0, 0) {
                 return Some(format!("below it, {path}: {wrong}"));
             }
         }

@@ -16,6 +16,9 @@ use crate::attribute::{AbsPath, Mode};
 use crate::system::System;
 use crate::system::files::{Access, Kind, Meta, Seen};
 
+/// So many entries of a directory that is to go may be declared absent one by one.
+const MOST_DECLARED: usize = 1000;
+
 /// A directory.
 ///
 /// Missing parents are made too (0755, owned by root or the running user). Owner, group and
@@ -260,9 +263,13 @@ impl Directory {
                     let (count, first) = (entries.len(), &entries[0]);
                     let what = format!("{} is not empty: {count} entries, the first is {first}", self.path);
                     changes.push(Change::from_to("state", "present", "absent"));
-                    let thing = Thing::Path(self.path.join(first));
-                    let help = "remove what is in it with `force: true`, or declare it absent too".to_owned();
-                    let lacks = vec![super::Lack { thing, what, help }];
+                    let help = "remove what is in it with `force: true`, or declare it absent too";
+                    let gone = entries.iter().take(MOST_DECLARED).map(|entry| super::Lack {
+                        thing: Thing::Path(self.path.join(entry)),
+                        what: what.clone(),
+                        help: help.to_owned(),
+                    });
+                    let lacks = gone.collect();
                     return Ok(Check::Needs(Needed { action: Action::Remove, changes, lacks }));
                 }
                 if !entries.is_empty() {
