@@ -48,7 +48,8 @@ pub struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
 
-    /// The user that owns it: a name or a number.
+    /// The user that owns it: a name or a number. With another owner or group a file loses its
+    /// setuid and setgid bits (the kernel sees to that), unless `mode` declares them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 
@@ -198,10 +199,10 @@ impl Resource for File {
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
-        let seen = system.see(&self.path)?;
         if self.state == Presence::Absent {
-            return self.check_absent(system, &seen);
+            return self.check_absent(system, &system.see_to_remove(&self.path)?);
         }
+        let seen = system.see(&self.path)?;
         let there = match seen {
             Seen::There(there) => there,
             Seen::Absent => return self.creation(system, None, None),

@@ -90,9 +90,8 @@ impl Resource for Symlink {
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
-        let seen = system.see(&self.path)?;
         if self.state == Presence::Absent {
-            return match seen {
+            return match system.see_to_remove(&self.path)? {
                 Seen::There(Meta { kind: Kind::Symlink, .. }) => {
                     let target = system.link_target(&self.path)?;
                     Ok(Check::needs(Action::Remove, vec![Change::new("target", Some(target), None)]))
@@ -110,7 +109,7 @@ impl Resource for Symlink {
             };
         }
         let wanted = self.target.clone().unwrap_or_default();
-        match seen {
+        match system.see(&self.path)? {
             Seen::There(Meta { kind: Kind::Symlink, .. }) => {
                 let target = system.link_target(&self.path)?;
                 let changed = target != wanted;

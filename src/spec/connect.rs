@@ -67,6 +67,20 @@ impl Web {
         near.filter(|((_, other), _)| other.is_below(path)).flat_map(|(_, items)| items.clone()).collect()
     }
 
+    /// Of what goes together with the directory it lies in: what is nearest above and stays. Where
+    /// that is a link yet, and is to be a directory, nothing is removed through the link.
+    fn kept_above(&self, host: usize, thing: &Thing, item: usize) -> Vec<usize> {
+        let stays = |found: &Vec<usize>| found.iter().any(|other| !self.links[*other].is_removal);
+        let Thing::Path(path) = thing else { return Vec::new() };
+        if !self.links[item].is_removal || stays(&self.below(host, thing, item)) {
+            return Vec::new();
+        }
+        let above = path.ancestors().map(|above| self.others(host, Thing::Path(above), item));
+        let mut found = above.into_iter().find(stays).unwrap_or_default();
+        found.retain(|other| !self.links[*other].is_removal);
+        found
+    }
+
     /// The edges that follow from what resources are. A pair that a trigger has joined already
     /// needs no second reason.
     pub fn implied(&self, drafts: &[Draft], edges: &mut Vec<Edge<Place>>) {
@@ -94,6 +108,9 @@ impl Web {
                         true => Edge::new(vertex, below, Reason::Removal(why), drafts[provider].place),
                         false => Edge::new(below, vertex, Reason::Implied(why), draft.place),
                     });
+                }
+                for provider in self.kept_above(draft.host, thing, item) {
+                    edges.push(Edge::new(Vertex::Item(provider), vertex, Reason::Implied(why), draft.place));
                 }
             }
         }

@@ -83,14 +83,30 @@ pub struct Spot<'a> {
 
 enum Walk<'a> {
     Found(Spot<'a>),
+    /// Something on the way is no directory: nothing lies below it.
+    Blocked(AbsPath, Kind),
     Missing(AbsPath),
 }
 
 impl System {
     pub fn see(&self, path: &AbsPath) -> Result<Seen, Failure> {
-        let spot = match self.walk(path)? {
+        match self.walk(path)? {
+            Walk::Blocked(step, kind) => Err(blocked(path, &step, kind)),
+            walked => self.see_at(path, walked),
+        }
+    }
+
+    /// The same for what is to be gone: below a file there is nothing.
+    pub fn see_to_remove(&self, path: &AbsPath) -> Result<Seen, Failure> {
+        let walked = self.walk(path)?;
+        self.see_at(path, walked)
+    }
+
+    fn see_at(&self, path: &AbsPath, walked: Walk<'_>) -> Result<Seen, Failure> {
+        let spot = match walked {
             Walk::Found(spot) => spot,
             Walk::Missing(parent) => return Ok(Seen::NoParent(parent)),
+            Walk::Blocked(..) => return Ok(Seen::Absent),
         };
         let stat = self
             .before("stat")
@@ -106,6 +122,7 @@ impl System {
     pub fn spot(&self, path: &AbsPath) -> Result<Spot<'_>, Failure> {
         match self.walk(path)? {
             Walk::Found(spot) => Ok(spot),
+            Walk::Blocked(step, kind) => Err(blocked(path, &step, kind)),
             Walk::Missing(parent) => {
                 Err(Failure::new(format!("{path}: its directory {parent} does not exist"))
                     .help(format!("declare it: `- directory: {parent}`")))
@@ -141,7 +158,13 @@ impl System {
                 }
                 Err(Errno::NOENT) => return Ok(Walk::Missing(step)),
                 Err(Errno::NOTDIR | Errno::LOOP) => {
-                    let target = self.trusted_link(&directory, &part, &step, path)?;
+                    let stat = statat(&directory, &*part, AtFlags::SYMLINK_NOFOLLOW)
+                        .map_err(|errno| failure("reading", &step, errno))?;
+                    let there = meta(&stat);
+                    if there.kind != Kind::Symlink {
+                        return Ok(Walk::Blocked(step, there.kind));
+                    }
+                    let target = self.trusted_link(&directory, &part, &there, &step, path)?;
                     links += 1;
                     if links > MOST_LINKS {
                         return Err(failure("opening", path, Errno::LOOP));
@@ -166,15 +189,10 @@ impl System {
         &self,
         directory: &OwnedFd,
         part: &str,
+        there: &Meta,
         step: &AbsPath,
         path: &AbsPath,
     ) -> Result<String, Failure> {
-        let stat = statat(directory, part, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| failure("reading", step, errno))?;
-        let there = meta(&stat);
-        if there.kind != Kind::Symlink {
-            return Err(Failure::new(format!("{path}: {step} is {}, and must be a directory", there.kind)));
-        }
         let trusted = [0, rustix::process::geteuid().as_raw()];
         if !trusted.contains(&there.uid) {
             let owner = self.user_name(there.uid);
@@ -449,6 +467,10 @@ impl Spot<'_> {
         self.system.before("chmod").map_err(told)?;
         fchmod(file, Bits::from_bits_truncate(access.mode.unwrap_or(default).bits())).map_err(told)
     }
+}
+
+fn blocked(path: &AbsPath, step: &AbsPath, kind: Kind) -> Failure {
+    Failure::new(format!("{path}: {step} is {kind}, and must be a directory"))
 }
 
 fn root_path() -> AbsPath {

@@ -151,7 +151,10 @@ fn access(wanted: Access<'_>, there: &Entry, was: Option<&Entry>, new: u32, grou
     let uid = wanted.0.map(|name| number(name)).or(was.map(|was| was.uid)).unwrap_or(0);
     let gid = wanted.1.map(|name| number(name)).or(was.map(|was| was.gid)).unwrap_or(group);
     let mode = wanted.2.map(Mode::bits).or(was.map(|was| was.mode)).unwrap_or(new);
-    let good = (there.uid, there.gid, there.mode) == (uid, gid, mode);
+    // The kernel takes the setuid bits of what gets another owner.
+    let is_given = was.is_some_and(|was| (was.uid, was.gid) != (uid, gid)) && wanted.2.is_none();
+    let is_mode = there.mode == mode || is_given && there.mode == mode & !0o6000;
+    let good = (there.uid, there.gid) == (uid, gid) && is_mode;
     let seen = (there.uid, there.gid, there.mode);
     (!good)
         .then(|| format!("owner and mode are {seen:?}, and {:?} is right (mode {mode:o})", (uid, gid, mode)))

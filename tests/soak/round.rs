@@ -148,6 +148,16 @@ fn surprise(planned: &Told, applied: &Told) -> Option<String> {
             (Status::Unknown, _) => plan.is_predicted,
             // What its guards will say after a change below it only the run can tell.
             _ if id.contains("/command:") && plan.is_predicted => true,
+            // As saved plans are held to: what it was may differ where it is predicted.
+            (Status::Changed, Status::Changed) if plan.is_predicted => {
+                let to = |report| {
+                    changes(report)
+                        .into_iter()
+                        .map(|(word, _, to)| (word.to_owned(), to.map(str::to_owned)))
+                        .collect::<Vec<_>>()
+                };
+                to(plan) == to(apply)
+            }
             (Status::Changed, Status::Changed) => changes(plan) == changes(apply),
             (Status::Failed, Status::Failed) => true,
             // A plan cannot know what a command or a tool will say.

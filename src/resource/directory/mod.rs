@@ -165,10 +165,10 @@ impl Resource for Directory {
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
-        let seen = system.see(&self.path)?;
         if self.state == Presence::Absent {
-            return self.check_absent(system, &seen);
+            return self.check_absent(system, &system.see_to_remove(&self.path)?);
         }
+        let seen = system.see(&self.path)?;
         let resolved = self.ownership().resolve(system)?;
         let (action, mut changes) = match &seen {
             Seen::There(there) if there.kind == Kind::Directory => {
