@@ -122,7 +122,7 @@ impl Walk<'_> {
                     item,
                     Status::Unknown,
                     end,
-                    Standing::Pending { until, changed: false, begins: false },
+                    Standing::Pending { until, changed: false, begins: false, replaces: false },
                 );
             }
             (Ok(Check::Waits(_)) | Err(_), Some(until)) => self.unknown(item, until, Vec::new()),
@@ -133,13 +133,14 @@ impl Walk<'_> {
     fn planned(&mut self, item: usize, needed: Needed) {
         let becomes = needed.change("state").and_then(|change| change.to.as_deref());
         let begins = becomes.is_some();
+        let replaces = begins && needed.action == Action::Change;
         let until = match becomes {
             Some(state) => format!("{} is {state}", self.spec.id(item)),
             None => format!("{} is done", self.spec.id(item)),
         };
         let changes = self.with_new_text(item, needed.changes);
         let end = End { action: Some(needed.action), changes, ..End::default() };
-        self.end(item, Status::Changed, end, Standing::Pending { until, changed: true, begins });
+        self.end(item, Status::Changed, end, Standing::Pending { until, changed: true, begins, replaces });
     }
 
     fn judge_in_apply(&mut self, item: usize, found: Result<Check, Failure>) {
@@ -250,7 +251,12 @@ impl Walk<'_> {
 
     fn unknown(&mut self, item: usize, until: String, details: Vec<Detail>) {
         let end = End { reason: Some(format!("not known until {until}")), details, ..End::default() };
-        self.end(item, Status::Unknown, end, Standing::Pending { until, changed: false, begins: false });
+        self.end(
+            item,
+            Status::Unknown,
+            end,
+            Standing::Pending { until, changed: false, begins: false, replaces: false },
+        );
     }
 
     pub(super) fn settle_interrupted(&mut self, item: usize) {
@@ -373,14 +379,17 @@ impl Walk<'_> {
         self.awaiting.push((Vertex::Item(maker), item));
     }
 
-    /// In a plan: it lies below a link that does not point yet where it will, so that what is seen
-    /// there now is something else.
+    /// In a plan: it lies below a link that does not point yet where it will, or that is to be a
+    /// directory, so that what is seen there now is something else.
     fn behind_a_pending_link(&self, item: usize) -> Option<String> {
         let link = self.pending_before(item, |other| {
-            self.spec.items[other].resource.as_resource().leads_elsewhere()
+            let standing = self.outcomes.get(&Vertex::Item(other));
+            // A directory may come in place of a link.
+            let replaces = matches!(standing, Some(Standing::Pending { replaces: true, .. }));
+            (replaces || self.spec.items[other].resource.as_resource().leads_elsewhere())
                 && self.path_of(other).zip(self.path_of(item)).is_some_and(|(link, own)| own.is_below(&link))
         })?;
-        Some(format!("{} points there", self.spec.id(link)))
+        Some(format!("{} is in place", self.spec.id(link)))
     }
 
     /// What it lacks is the directory that a link on its way points to. Whether something before it

@@ -44,8 +44,8 @@ pub(super) enum Standing {
     /// be looked at again.
     Holds { fresh: bool },
     /// In a plan: it would be changed, or cannot be known yet. What it will be then, and whether
-    /// it comes into being (or up) by that.
-    Pending { until: String, changed: bool, begins: bool },
+    /// it comes into being (or up) by that, in place of something else.
+    Pending { until: String, changed: bool, begins: bool, replaces: bool },
     /// It failed, was skipped, or is out of reach. The one that began it.
     Missed { root: String },
 }
@@ -283,7 +283,7 @@ impl<'a> Walk<'a> {
         self.hosts[host] = HostState::Unknown { until: until.clone() };
         let reason = format!("not known until {until}");
         self.host_report(host, HostStatus::Unknown, Some(reason), None);
-        let standing = Standing::Pending { until, changed: false, begins: false };
+        let standing = Standing::Pending { until, changed: false, begins: false, replaces: false };
         self.settle(Vertex::Host(host), standing);
     }
 

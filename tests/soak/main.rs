@@ -19,7 +19,7 @@ use rng::Rng;
 use round::{Place, Round};
 
 /// Once in so many rounds every operation of the run fails in turn.
-const FAULTY: u64 = 25;
+const FAULTY: u64 = 6;
 
 #[derive(Default)]
 struct Tally {

@@ -119,8 +119,8 @@ pub fn has_all_parents(spec: &Spec, before: &Snapshot) -> bool {
     let mut paths = spec.items.iter().filter_map(|item| path_of(&item.resource));
     paths.all(|path| {
         let Some(parent) = path.parent() else { return true };
-        let mut declared = spec.items.iter().filter_map(|item| path_of(&item.resource));
-        declared.any(|other| *other == parent)
+        let is_it = |item: &converge::spec::Item| matches!(&item.resource, AnyResource::Directory(it) if it.path == parent);
+        spec.items.iter().any(is_it)
             || before.get(&real(before, &format!("{parent}/."))).is_some_and(|there| there.kind == 'd')
     })
 }
@@ -134,15 +134,22 @@ pub fn meet_by_links(spec: &Spec, snapshot: &Snapshot) -> bool {
     };
     paths.iter().any(|one| {
         let leads = real(snapshot, one.as_str());
-        paths.iter().any(|other| {
-            // Its parents too: it may make them.
-            let led = real(snapshot, other.as_str());
-            let parent =
-                |path: &str| path.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned());
-            is_at_or_below(&leads, &led) && !is_at_or_below(one.as_str(), other.as_str())
-                || is_at_or_below(&leads, &parent(&led))
-                    && !is_at_or_below(one.as_str(), &parent(other.as_str()))
-        })
+        let clears = |resource: &AnyResource| match resource {
+            AnyResource::Directory(it) => {
+                (it.purge || it.recurse) && is_at_or_below(&leads, &real(snapshot, it.path.as_str()))
+            }
+            _ => false,
+        };
+        leads != one.as_str() && spec.items.iter().any(|item| clears(&item.resource))
+            || paths.iter().any(|other| {
+                // Its parents too: it may make them.
+                let led = real(snapshot, other.as_str());
+                let parent =
+                    |path: &str| path.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned());
+                is_at_or_below(&leads, &led) && !is_at_or_below(one.as_str(), other.as_str())
+                    || is_at_or_below(&leads, &parent(&led))
+                        && !is_at_or_below(one.as_str(), &parent(other.as_str()))
+            })
     })
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use converge::event::{ResourceReport, Status};
+use converge::resource::Action;
 use converge::run::Purpose;
 use converge::spec::Spec;
 
@@ -159,6 +160,8 @@ fn surprise(planned: &Told, applied: &Told) -> Option<String> {
                 to(plan) == to(apply)
             }
             (Status::Changed, Status::Changed) => changes(plan) == changes(apply),
+            // What is to go has gone with what it lay in (`purge`).
+            (Status::Changed, Status::Ok) => plan.is_predicted && plan.action == Some(Action::Remove),
             (Status::Failed, Status::Failed) => true,
             // A plan cannot know what a command or a tool will say.
             (Status::Changed, Status::Failed) => apply.action.is_some(),

@@ -284,19 +284,22 @@ impl Directory {
 
     /// From the topmost missing one down to the parent.
     fn missing_parents(&self, topmost: &AbsPath) -> Vec<String> {
+        let nearest = self.surroundings.nearest.as_ref();
+        if !self.path.is_below(topmost) && nearest.is_none() {
+            // Behind a link on the way, where it has another name.
+            return vec![topmost.to_string()];
+        }
         let mut parents: Vec<String> = self
             .path
             .ancestors()
-            .take_while(|parent| parent == topmost || parent.is_below(topmost))
+            .take_while(|parent| {
+                parent == topmost || parent.is_below(topmost) || !self.path.is_below(topmost)
+            })
             // From there on another resource makes them, which comes first.
-            .take_while(|parent| self.surroundings.nearest.as_ref() != Some(parent))
+            .take_while(|parent| nearest != Some(parent))
             .map(|parent| parent.to_string())
             .collect();
         parents.reverse();
-        if !self.path.is_below(topmost) {
-            // Behind a link on the way, where it has another name.
-            parents.push(topmost.to_string());
-        }
         parents
     }
 
