@@ -11,7 +11,8 @@ pub struct LocalNode {
 }
 
 impl LocalNode {
-    pub fn new() -> LocalNode {
+    /// Asks the machine for its facts.
+    pub fn reach() -> LocalNode {
         LocalNode { hello: Hello::of_this_machine(), workers: None }
     }
 }

@@ -100,7 +100,7 @@ impl Unreachable {
 /// Reaches a machine, in one attempt.
 pub fn reach(host: &Host, options: &ReachOptions) -> Result<Box<dyn Node>, Unreachable> {
     if host.connection == Connection::Local && has_rights_already(host) {
-        return Ok(Box::new(LocalNode::new()));
+        return Ok(Box::new(LocalNode::reach()));
     }
     options.agents.any().map_err(Unreachable::for_good)?;
     let mut push = Push {

@@ -135,7 +135,7 @@ fn fqdn(hostname: &str, hosts: &str) -> String {
             name.strip_prefix(hostname).is_some_and(|rest| rest.len() > 1 && rest.starts_with('.'))
         };
         let names: Vec<&str> = names.collect();
-        let is_ours = names.contains(&hostname) || names.iter().any(|name| is_full(&name));
+        let is_ours = names.contains(&hostname) || names.iter().any(is_full);
         names.into_iter().find(is_full).filter(|_| is_ours).map(str::to_owned)
     };
     hosts.lines().find_map(full).unwrap_or_else(|| hostname.to_owned())

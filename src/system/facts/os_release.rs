@@ -13,7 +13,7 @@ fn parse(text: &str) -> Os {
         let of = |line: &str| {
             line.trim().split_once('=').filter(|(key, _)| *key == wanted).map(|(_, v)| unquoted(v))
         };
-        text.lines().filter_map(of).last().unwrap_or_default()
+        text.lines().rev().find_map(of).unwrap_or_default()
     };
     let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
     Os {
