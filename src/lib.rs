@@ -1,6 +1,7 @@
 //! converge: declarative convergence. ARCHITECTURE.md is the map.
 
 pub mod attribute;
+pub mod failure;
 pub mod lock;
 pub mod resource;
 pub mod system;
@@ -19,6 +20,8 @@ pub mod graph;
 pub mod inventory;
 #[cfg(feature = "controller")]
 pub mod node;
+#[cfg(feature = "controller")]
+pub mod plan;
 #[cfg(feature = "controller")]
 pub mod report;
 #[cfg(feature = "controller")]

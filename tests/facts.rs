@@ -200,12 +200,22 @@ resources:
 
 #[test]
 fn of_two_variants_a_host_has_one() {
-    let case = Case::new(&VARIANTS.replace("WHEN", "facts.os.id != 'plan9'"));
-    let planned = case.plan().expect(2);
-    assert_eq!(planned.summary()["skipped"], 1);
-    case.apply().expect(0);
-    assert_eq!(case.text("f"), format!("{}\n", os_id()));
-    assert_eq!(case.apply().expect(0).summary()["ok"], 3);
+    let (is, is_not) = ("facts.os.id == 'plan9'", "facts.os.id != 'plan9'");
+    let own = format!("{}\n", os_id());
+    for (first, second, line, text) in [(is, is_not, 6, own.as_str()), (is_not, is, 3, "of another\n")] {
+        let case = Case::new(&VARIANTS.replace(is, first).replace("WHEN", second));
+        let planned = case.plan().expect(2);
+        assert_eq!(planned.summary()["skipped"], 1);
+        // The one that is there is explained, and it is the one that a saved plan holds.
+        let (spec, out) = (case.path("spec.yaml"), case.path("plan.json"));
+        let mut why = support::converge(case.directory.path());
+        let explained = run(why.arg("why").arg(&spec).arg(case.filled("file:DIR/f"))).expect(2);
+        explained.says(&format!("spec.yaml:{line})")).says("would change");
+        case.run(&["plan", "--out", out.to_str().unwrap()]).expect(2);
+        run(support::converge(case.directory.path()).arg("apply").arg(&out)).expect(0);
+        assert_eq!(case.text("f"), text);
+        assert_eq!(case.apply().expect(0).summary()["ok"], 3);
+    }
 }
 
 #[test]

@@ -8,14 +8,14 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{SpecArgs, refuse};
-use crate::event::Summary;
+use crate::event::{Event, Summary};
 use crate::inventory::Host;
+use crate::lock::Holder;
 use crate::node::{self, Node, ReachOptions, Unreachable};
 use crate::report::{Human, HumanOptions, Json, Reporter, Style, is_lively};
 use crate::run::{self, Options, Purpose, Selection, Selector};
 use crate::spec::Spec;
 use crate::system::System;
-use crate::wire::Holder;
 
 #[derive(Args)]
 pub struct RunArgs {
@@ -46,6 +46,13 @@ pub struct RunArgs {
     #[arg(long)]
     quiet: bool,
 
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// How hosts are reached, beside what the spec says.
+#[derive(Args)]
+pub struct Connection {
     /// An ssh_config other than the user's, as `ssh -F` takes it.
     #[arg(long, value_name = "FILE", env = "CONVERGE_SSH_CONFIG")]
     ssh_config: Option<PathBuf>,
@@ -101,11 +108,9 @@ pub fn walk(
     spec: &Spec,
     selection: &Selection,
     args: &RunArgs,
-    purpose: Purpose,
-    holder: Holder,
-    wait_lock: Duration,
+    options: &Options,
+    also_tell: &mut dyn FnMut(&Event),
 ) -> Result<Summary, u8> {
-    let reach = ReachOptions::new().map_err(|failure| refuse(failure.reason))?;
     let colour = is_lively(&stdout());
     let mut reporter: Box<dyn Reporter> = match args.format {
         Format::Json => Box::new(Json::new(BufWriter::new(stdout()))),
@@ -116,12 +121,36 @@ pub fn walk(
                 is_live: colour,
                 shows_diff: args.diff || !args.no_diff,
                 is_quiet: args.quiet,
-                is_plan: purpose == Purpose::Plan,
+                is_plan: options.purpose == Purpose::Plan,
             },
         )),
     };
-    let options = Options { purpose, parallel: usize::from(args.parallel), wait_lock, holder };
-    let reach = ReachOptions { ssh_config: args.ssh_config.clone(), ..reach };
-    let connector = Arc::new(Connector(reach));
-    Ok(run::run(spec, selection, &options, connector, &mut |event| reporter.on(&event)))
+    run_with(spec, selection, options, &args.connection, &mut |event| {
+        also_tell(&event);
+        reporter.on(&event);
+    })
+}
+
+impl RunArgs {
+    pub fn options(&self, purpose: Purpose, holder: Holder) -> Options {
+        let parallel = usize::from(self.parallel);
+        Options { purpose, parallel, wait_lock: Duration::ZERO, holder, plan: None }
+    }
+
+    pub fn selects(&self) -> bool {
+        !self.hosts.is_empty() || !self.only.is_empty()
+    }
+}
+
+/// A run over real connections; whoever listens is told everything.
+pub fn run_with(
+    spec: &Spec,
+    selection: &Selection,
+    options: &Options,
+    connection: &Connection,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Summary, u8> {
+    let reach = ReachOptions::new().map_err(|failure| refuse(failure.reason))?;
+    let reach = ReachOptions { ssh_config: connection.ssh_config.clone(), ..reach };
+    Ok(run::run(spec, selection, options, Arc::new(Connector(reach)), tell))
 }

@@ -161,10 +161,13 @@ impl Walk<'_> {
                     }
                 }
                 None if self.summary.interrupted.is_some() => self.settle_interrupted(item),
-                None => {
-                    self.items[item].applied = Some(needed.clone());
-                    self.request_apply(item, needed);
-                }
+                None => match self.allowed(item, &needed) {
+                    Ok(()) => {
+                        self.items[item].applied = Some(needed.clone());
+                        self.request_apply(item, needed);
+                    }
+                    Err(refusal) => self.fail_now(item, refusal),
+                },
             },
             (Ok(Check::Needs(needed)), Some(_)) => {
                 let off = told(&needed.changes);
@@ -173,10 +176,19 @@ impl Walk<'_> {
             }
             (Ok(Check::Waits(waiting)), _) => {
                 let (passing, reason) = (waiting.passing, waiting.reason.clone());
-                self.wait_or_fail(item, passing, &reason, waiting.into_failure());
+                let mut failure = waiting.into_failure();
+                if failure.help.is_none() && self.item(item).wait.is_none() {
+                    failure.help = Some("if it only needs time, give it `wait: 1m`".to_owned());
+                }
+                self.wait_or_fail(item, passing, &reason, failure);
             }
             (Err(failure), _) => self.fail(item, failure),
         }
+    }
+
+    /// Where a saved plan is applied: whether these are its changes.
+    fn allowed(&self, item: usize, needed: &Needed) -> Result<(), Failure> {
+        self.options.plan.as_ref().map_or(Ok(()), |plan| plan.allows(&self.spec.id(item), needed))
     }
 
     /// Looks again later, as long as there is patience.
@@ -196,10 +208,7 @@ impl Walk<'_> {
                 true => failure.reason,
                 false => format!("{} (waited {waited} for it)", failure.reason),
             };
-            let help = failure
-                .help
-                .or_else(|| wait.is_none().then(|| "if it only needs time, give it `wait: 1m`".to_owned()));
-            self.fail(item, Failure { reason, help, ..failure });
+            self.fail(item, Failure { reason, ..failure });
         }
     }
 
@@ -260,6 +269,7 @@ impl Walk<'_> {
             help: end.help,
             details: end.details,
             would_wait: end.would_wait,
+            is_predicted: self.is_plan() && self.pending_on(Vertex::Item(item)).is_some(),
             because_of: end.because_of,
             seconds: self.items[item].began.elapsed().as_secs_f64(),
         };

@@ -16,8 +16,9 @@ pub use hosts::{Reach, Reached};
 pub use select::{Selection, Selector};
 
 use crate::event::{Event, Summary};
+use crate::lock::Holder;
+use crate::plan::SavedPlan;
 use crate::spec::Spec;
-use crate::wire::Holder;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
@@ -34,10 +35,9 @@ pub struct Options {
     /// How long to wait for a machine's lock.
     pub wait_lock: Duration,
     pub holder: Holder,
+    /// A saved plan: nothing but its changes is made.
+    pub plan: Option<SavedPlan>,
 }
-
-/// The limit of one operation where the spec names none.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Walks the spec to its end and tells everything through `tell`.
 pub fn run(

@@ -209,6 +209,7 @@ impl Context<'_> {
         // `when: proxy is defined` is there for attributes that speak of `proxy`.
         let is_away = matches!(when, When::Skips(_) | When::Late { may_hold: false });
         let before = desk.problems.len();
+        let may_come = matches!(when, When::Late { .. });
         scope.keep_captured(self.word == "http");
         let (mut entries, mut unrendered): (Vec<Entry>, Vec<Place>) = (Vec::new(), Vec::new());
         let mut left_out = false;
@@ -217,27 +218,29 @@ impl Context<'_> {
             if matches!(key.value.as_str(), "when" | "for_each") {
                 continue;
             }
+            let known = desk.problems.len();
             let rendered = scope.render(desk, value);
-            let is_name = key == &self.entries[0].0;
+            let is_early = key == &self.entries[0].0 || early::is_early(&key.value);
             match rendered {
                 Ok(value) => entries.push((key.clone(), value)),
-                Err(NoValue::Late) if is_name || early::is_early(&key.value) => {
+                Err(NoValue::Late) if is_early => {
                     desk.report(early::problem(&key.value, value.place));
                     unrendered.push(key.place);
                     entries.push((key.clone(), value.clone()));
                 }
-                Err(NoValue::Late) => {
+                // Should its `when` be true on a host after all, the mistake is told there.
+                Err(why) if why == NoValue::Late || is_away && may_come && !is_early => {
                     if is_away {
-                        desk.problems.truncate(before);
+                        desk.problems.truncate(known);
                     }
                     late.push(key.value.clone());
                     entries.extend(self.stand_in((key, value)).map(|stand_in| (key.clone(), stand_in)));
                 }
-                Err(NoValue::Broken) if is_away => {
+                Err(_) if is_away && !may_come => {
                     left_out = true;
-                    desk.problems.truncate(before);
+                    desk.problems.truncate(known);
                 }
-                Err(NoValue::Broken) => {
+                Err(_) => {
                     unrendered.push(key.place);
                     entries.push((key.clone(), value.clone()));
                 }
