@@ -273,6 +273,11 @@ impl Context<'_> {
         let (common, own): (Vec<&Entry>, Vec<&Entry>) =
             entries.iter().partition(|(key, _)| self.is_common(&key.value));
         let before = problems.len();
+        // Those are for the loader itself to fill in.
+        for (key, _) in own.iter().filter(|(key, _)| key.value.starts_with('_')) {
+            let what = format!("{about} has no `{}`", key.value);
+            problems.push(Problem::at(key.place, what).label("unknown").help("remove the line"));
+        }
         let read = |entries: Entries<'_, '_>| {
             // `shape` has found the type.
             AnyResource::read(self.word, entries)
