@@ -125,9 +125,9 @@ fn is_ten_seconds(span: &Span) -> bool {
 
 impl Http {
     pub const EXAMPLE: &'static str = "\
-- http: https://www.example.com/login
+- http: https://localhost:8443/login
   status: 200
-  body_contains: Example
+  body_contains: Sign in
   tls_expires_after: 7d
   wait: 1m
 ";
