@@ -8,7 +8,7 @@ use super::hosts::{HostDraft, Layers, THIS_MACHINE};
 use super::problem::Problem;
 use super::read::Entry;
 use super::reference::references;
-use super::scope::{Reported, Scope, Vars};
+use super::scope::{NoValue, Scope, Vars};
 use super::template::Engine;
 use super::whole::read_all;
 use super::yaml::{Node, Style, Value};
@@ -68,7 +68,7 @@ pub fn read_host(
     let is_this_machine = name.value == THIS_MACHINE;
     let bare = if is_this_machine { Host::this_machine() } else { Host::ssh(&name.value) };
     let mut draft = HostDraft {
-        facts: as_seen(&bare, name.place),
+        seen: as_seen(&bare, name.place),
         host: Host { location: Some(desk.sources.location(name.place)), ..bare },
         place: Some(name.place),
         depends_on: Vec::new(),
@@ -94,7 +94,7 @@ pub fn read_host(
     for (name, value) in layers.command_line {
         scope.set(name, value.clone());
     }
-    scope.set("host", draft.facts.clone());
+    scope.set("host", draft.seen.clone());
     let (mut rendered, mut unrendered): (Vec<Entry>, Vec<Place>) = (Vec::new(), Vec::new());
     for (key, value) in entries {
         match key.value.as_str() {
@@ -109,13 +109,16 @@ pub fn read_host(
                     .label("this version of converge does not have it")
                     .help("let the user become root without a password, in sudoers or doas.conf"),
             ),
-            "depends_on" => {
-                if let Ok(value) = scope.render(desk, value) {
-                    draft.depends_on = references(desk, &value);
-                }
-            }
+            "depends_on" => match scope.render(desk, value) {
+                Ok(value) => draft.depends_on = references(desk, &value),
+                Err(NoValue::Late) => desk.report(needs_facts(&key.value, value.place)),
+                Err(NoValue::Broken) => {}
+            },
             _ => {
-                let value = scope.render(desk, value).unwrap_or_else(|Reported| {
+                let value = scope.render(desk, value).unwrap_or_else(|why| {
+                    if why == NoValue::Late {
+                        desk.report(needs_facts(&key.value, value.place));
+                    }
                     unrendered.push(key.place);
                     value.clone()
                 });
@@ -131,9 +134,15 @@ pub fn read_host(
     if let Some(read) = read {
         fill(&mut draft.host, read);
         check_words(desk, &draft.host, &entries);
-        draft.facts = as_seen(&draft.host, name.place);
+        draft.seen = as_seen(&draft.host, name.place);
     }
     draft
+}
+
+fn needs_facts(key: &str, place: Place) -> Problem {
+    Problem::at(place, format!("a host's `{key}` cannot depend on facts"))
+        .label("a host tells its facts once it is reached")
+        .help("write it out, or declare a variable under the host's `vars`")
 }
 
 fn fill(host: &mut Host, read: Attributes) {

@@ -15,7 +15,9 @@ mod beside;
 mod complaint;
 mod connect;
 mod desk;
+mod early;
 mod entry;
+pub mod facts;
 mod gather;
 mod host;
 mod hosts;
@@ -24,8 +26,10 @@ mod near;
 pub mod problem;
 mod read;
 mod reference;
+mod resolve;
 mod scalar;
 mod scope;
+mod stand_in;
 mod template;
 mod whole;
 mod yaml;
@@ -42,6 +46,7 @@ pub(crate) mod names {
     pub use super::host::OTHERS as OF_HOSTS_BY_HAND;
 }
 pub use problem::Problems;
+use resolve::Unresolved;
 
 /// What the command line adds to a spec.
 #[derive(Clone, Default, Debug)]
@@ -62,6 +67,8 @@ pub struct Spec {
     /// The resources, in the order of their declaration.
     pub items: Vec<Item>,
     pub graph: Graph,
+    /// What waits for the facts of a host.
+    unresolved: Unresolved,
 }
 
 /// A resource on a host, with what the spec says about dealing with it.
