@@ -19,6 +19,8 @@ pub mod graph;
 #[cfg(feature = "controller")]
 pub mod inventory;
 #[cfg(feature = "controller")]
+pub mod manual;
+#[cfg(feature = "controller")]
 pub mod node;
 #[cfg(feature = "controller")]
 pub mod plan;

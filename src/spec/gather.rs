@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::scope::Vars;
 use super::yaml::{self, Node, Value};
 
-const KEYS: &[&str] = &["vars", "secrets", "include", "hosts", "groups", "resources"];
+pub const KEYS: &[&str] = &["vars", "secrets", "include", "hosts", "groups", "resources"];
 
 /// How deep files may include each other.
 const INCLUDE_DEPTH: usize = 32;

@@ -35,6 +35,16 @@ mod whole;
 mod yaml;
 mod yaml_words;
 
+pub(crate) use entry::Common as CommonAttributes;
+pub(crate) use host::Attributes as HostAttributes;
+pub(crate) use near::help as did_you_mean;
+/// The keys that the loader knows.
+#[cfg(test)]
+pub(crate) mod names {
+    pub use super::entry::COMMON;
+    pub use super::gather::KEYS as TOP_LEVEL;
+    pub use super::host::OTHERS as OF_HOSTS_BY_HAND;
+}
 pub use problem::Problems;
 use resolve::Unresolved;
 
