@@ -20,6 +20,8 @@ pub mod inventory;
 #[cfg(feature = "controller")]
 pub mod node;
 #[cfg(feature = "controller")]
+pub mod redact;
+#[cfg(feature = "controller")]
 pub mod report;
 #[cfg(feature = "controller")]
 pub mod run;
