@@ -5,6 +5,7 @@ use clap::builder::Styles;
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{apply, completions, graph, plan, validate};
+use crate::redact;
 
 /// The spec or the command line is wrong; nothing was touched.
 pub const WRONG: u8 = 3;
@@ -38,6 +39,7 @@ enum Command {
 
 /// Reads the command line, does what it says, and returns the exit code.
 pub fn main() -> u8 {
+    redact::hide_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

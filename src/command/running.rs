@@ -11,7 +11,9 @@ use super::{SpecArgs, refuse};
 use crate::event::Summary;
 use crate::inventory::Host;
 use crate::node::{self, Node, ReachOptions, Unreachable};
+use crate::redact::{self, SHORTEST, Secret};
 use crate::report::{Human, HumanOptions, Json, Reporter, Style, is_lively};
+use crate::resource::io_words;
 use crate::run::{self, Options, Purpose, Selection, Selector};
 use crate::spec::Spec;
 use crate::system::System;
@@ -49,6 +51,10 @@ pub struct RunArgs {
     /// An ssh_config other than the user's, as `ssh -F` takes it.
     #[arg(long, value_name = "FILE", env = "CONVERGE_SSH_CONFIG")]
     ssh_config: Option<PathBuf>,
+
+    /// A file with the password that sudo asks for, of hosts that have no `become_password`.
+    #[arg(long, value_name = "FILE")]
+    become_password_file: Option<PathBuf>,
 }
 
 /// Reaches hosts as `node` does, an attempt as long as the run wants it.
@@ -69,7 +75,8 @@ enum Format {
 
 /// The spec and what of it is selected; or the exit code, after telling why not.
 pub fn prepare(spec: &SpecArgs, args: &RunArgs) -> Result<(Spec, Selection), u8> {
-    let spec = spec.load()?;
+    let spec = spec.load_with_secrets()?;
+    become_password(args)?;
     let only: Vec<Selector> = args.only.iter().map(|text| Selector::from(text.as_str())).collect();
     let selection = Selection::of(&spec, &args.hosts, &only).map_err(|unmatched| {
         refuse(format!(
@@ -80,6 +87,23 @@ pub fn prepare(spec: &SpecArgs, args: &RunArgs) -> Result<(Spec, Selection), u8>
         ))
     })?;
     Ok((spec, selection))
+}
+
+/// The password of --become-password-file; or the exit code, after telling why not.
+fn become_password(args: &RunArgs) -> Result<Option<Secret>, u8> {
+    let Some(path) = &args.become_password_file else { return Ok(None) };
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| refuse(format!("--become-password-file {shown}: {}", io_words(&error))))?;
+    let password = text.lines().next().unwrap_or_default();
+    if password.chars().count() < SHORTEST {
+        return Err(refuse(format!(
+            "--become-password-file {shown}: a password shorter than {SHORTEST} characters cannot be hidden in what converge prints\nhelp: its first line is the password",
+        )));
+    }
+    let password = Secret::from(password);
+    redact::learn("become_password", &password);
+    Ok(Some(password))
 }
 
 /// This run, for whoever finds its lock.
@@ -121,7 +145,8 @@ pub fn walk(
         )),
     };
     let options = Options { purpose, parallel: usize::from(args.parallel), wait_lock, holder };
-    let reach = ReachOptions { ssh_config: args.ssh_config.clone(), ..reach };
+    let become_password = become_password(args)?;
+    let reach = ReachOptions { ssh_config: args.ssh_config.clone(), become_password, ..reach };
     let connector = Arc::new(Connector(reach));
-    Ok(run::run(spec, selection, &options, connector, &mut |event| reporter.on(&event)))
+    Ok(run::run(spec, selection, &options, connector, &mut |event| reporter.on(&redact::event(event))))
 }

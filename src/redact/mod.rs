@@ -84,6 +84,7 @@ pub struct Redactor {
 
 struct Known {
     name: String,
+    secret: Secret,
     forms: Vec<(Starts, Form)>,
     /// The whole value and its lines, as far as they may be cut in two.
     whole: Vec<Spelled>,
@@ -126,6 +127,9 @@ impl Form {
 
 impl Redactor {
     pub fn add(&mut self, name: &str, secret: &Secret) {
+        if self.secrets.iter().any(|known| known.name == name && known.secret == *secret) {
+            return;
+        }
         let value = secret.expose();
         let mut texts = vec![value];
         if value.contains('\n') {
@@ -145,7 +149,7 @@ impl Redactor {
             forms.push(Form::Hex(Hex::new(text.as_bytes())).with_starts());
         }
         let whole = texts.iter().map(|text| Spelled::new(text)).collect();
-        self.secrets.push(Known { name: name.to_owned(), forms, whole });
+        self.secrets.push(Known { name: name.to_owned(), secret: secret.clone(), forms, whole });
     }
 
     pub fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {

@@ -189,6 +189,12 @@ macro_rules! registry {
             }
         }
 
+        /// The attributes of the type `word` that may hold a secret: what they say is on no command
+        /// line, in no path and in no name, and is kept nowhere but where it belongs.
+        pub fn secret_attributes(word: &str) -> &'static [&'static str] {
+            match word { $($word => <$module::$type>::SECRETS,)* _ => &[] }
+        }
+
         /// An example of the type that plans, applies, and applies again without a change.
         pub fn example(word: &str) -> Option<&'static str> {
             match word { $($word => Some(<$module::$type>::EXAMPLE),)* _ => None }

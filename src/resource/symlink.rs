@@ -34,6 +34,8 @@ pub struct Symlink {
 }
 
 impl Symlink {
+    pub const SECRETS: &'static [&'static str] = &[];
+
     pub const EXAMPLE: &'static str = "\
 - symlink: /srv/www/current
   target: releases/42

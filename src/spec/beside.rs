@@ -103,7 +103,9 @@ fn template(
     for problem in desk.problems[before..].iter_mut().filter(|problem| problem.is_in(whole.file)) {
         problem.labels.push((place, "used here".to_owned()));
     }
-    rendered.ok().map(|rendered| Content::new(rendered.into_bytes()))
+    let (text, has_secret) = rendered.ok()?;
+    let content = Content::new(text.into_bytes());
+    Some(if has_secret { content.with_secret() } else { content })
 }
 
 fn unread(desk: &mut Desk, draft: &Draft, attribute: &str, what: String, help: &str) {

@@ -8,6 +8,7 @@ use super::at::{At, Place};
 use super::beside;
 use super::desk::Desk;
 use super::near;
+use super::placement;
 use super::problem::Problem;
 use super::read::Entry;
 use super::reference::references;
@@ -188,6 +189,8 @@ impl Context<'_> {
         let skipped_by_when = self.when(desk, scope).map_err(|Reported| None)?;
         let before = desk.problems.len();
         scope.keep_captured(self.word == "http");
+        // What is skipped needs no secret.
+        scope.pretend(skipped_by_when.is_some());
         let (mut entries, mut unrendered): (Vec<Entry>, Vec<Place>) = (Vec::new(), Vec::new());
         let mut left_out = false;
         for (key, value) in self.entries {
@@ -208,6 +211,7 @@ impl Context<'_> {
             }
         }
         scope.keep_captured(false);
+        scope.pretend(false);
         let (key, value) = &self.entries[0];
         let name = match entries.first() {
             Some((first, Node { value: Value::Scalar(scalar), .. }))
@@ -221,13 +225,19 @@ impl Context<'_> {
             true => desk.sources.first_line(key.place.to(value.place)),
             false => key.place,
         };
+        if !placement::is_right(desk, self.word, &entries) {
+            return Err(name);
+        }
         let draft = self.draft(desk, entries, &unrendered, place);
         if draft.is_none() && left_out {
             desk.problems.truncate(before);
         }
         let mut draft = draft.ok_or_else(|| name.clone())?;
         draft.skipped_by_when = skipped_by_when;
-        if !beside::complete(desk, scope, &mut draft, self.directory) {
+        scope.pretend(draft.skipped_by_when.is_some());
+        let is_complete = beside::complete(desk, scope, &mut draft, self.directory);
+        scope.pretend(false);
+        if !is_complete {
             return Err(name);
         }
         items.drafts.push(draft);
@@ -289,7 +299,12 @@ impl Context<'_> {
         if !unrendered.is_empty() || desk.problems.len() > before {
             return None;
         }
-        let (resource, common) = (resource?, common?);
+        let (mut resource, common) = (resource?, common?);
+        if entries.iter().any(|(_, node)| node.secret().is_some()) {
+            for content in resource.as_resource_mut().contents() {
+                *content = content.clone().with_secret();
+            }
+        }
         Some(Draft { host: self.host, resource, common, depends_on, skipped_by_when: None, place, entries })
     }
 }

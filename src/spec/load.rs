@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::reference::{Index, Resolver};
 use super::scope::Scope;
 use super::template::Engine;
+use super::vault::Vault;
 use super::yaml::{self, Node, Style};
 use super::{Item, LoadOptions, Problems, Spec};
 use crate::graph::{Edge, Graph, Reason, Vertex};
@@ -32,7 +33,8 @@ fn read(desk: &mut Desk, path: &Path, options: &LoadOptions) -> Option<Spec> {
     if desk.is_incomplete {
         return None;
     }
-    let engine = Engine::new();
+    let vault = Vault::new(desk, &gathered.secrets, options.reads_secrets);
+    let engine = Engine::new(vault);
     let command_line = command_line(desk, &options.vars);
     let layers = Layers { vars: &gathered.vars, command_line: &command_line };
     let mut inventory = Inventory::read(desk, &engine, &gathered.hosts, &gathered.groups, &layers);
@@ -157,7 +159,10 @@ fn look_through_vars(desk: &mut Desk, engine: &Engine, inventory: &Inventory, la
     for (name, value) in layers.command_line {
         scope.set(name, value.clone());
     }
+    // A secret that only an unused variable speaks of is not needed.
+    engine.vault.pretend(true);
     scope.resolve_all(desk);
+    engine.vault.pretend(false);
 }
 
 /// Leaves out a `localhost` that nothing uses, and orders what is left.

@@ -21,12 +21,15 @@ mod host;
 mod hosts;
 mod load;
 mod near;
+mod placement;
 pub mod problem;
 mod read;
 mod reference;
 mod scalar;
 mod scope;
+mod secret_source;
 mod template;
+mod vault;
 mod whole;
 mod yaml;
 mod yaml_words;
@@ -38,6 +41,8 @@ pub use problem::Problems;
 pub struct LoadOptions {
     /// `--var name=value`: over every other variable. The value is a YAML scalar.
     pub vars: Vec<(String, String)>,
+    /// Whether secrets are read, those that are used. Else a placeholder stands for each.
+    pub reads_secrets: bool,
 }
 
 /// A spec, read, resolved and found valid.

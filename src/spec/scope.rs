@@ -9,9 +9,7 @@ use minijinja::{Error, ErrorKind, Value as Jinja};
 use super::at::{At, Place};
 use super::desk::Desk;
 use super::problem::Problem;
-use super::template::{
-    self, Anything, Captured, Engine, Kind, from_jinja, inside_braces, is_template, to_jinja,
-};
+use super::template::{self, Anything, Captured, Engine, Kind, from_jinja, inside_braces, is_template};
 use super::yaml::{DEPTH, Node, Scalar, Style, Value};
 
 /// So many variables may stand on one another.
@@ -19,6 +17,9 @@ const CHAIN: usize = 100;
 
 /// So many values may one variable hold.
 const VALUES: usize = 200_000;
+
+/// The name that templates know the secrets by.
+const SECRETS: &str = "secrets";
 
 /// A variable's name and value as they are written.
 pub type Vars = Vec<(At<String>, Node)>;
@@ -60,7 +61,7 @@ impl<'a> Scope<'a> {
 
     /// Gives a name a value that is final: `host`, `item`, what `--var` says.
     pub fn set(&mut self, name: &str, value: Node) {
-        let jinja = to_jinja(&value);
+        let jinja = self.engine.vault.variable(&value);
         self.resolved.insert(name.to_owned(), State::Value(Rc::new(value), jinja));
     }
 
@@ -74,6 +75,11 @@ impl<'a> Scope<'a> {
             true => self.set_object("captured", Jinja::from_object(Captured)),
             false => self.unset("captured"),
         }
+    }
+
+    /// Makes placeholders stand for secrets, whose values will not be used.
+    pub fn pretend(&self, pretends: bool) {
+        self.engine.vault.pretend(pretends);
     }
 
     /// Makes a name mean whatever is asked of it.
@@ -98,7 +104,9 @@ impl<'a> Scope<'a> {
     /// The node with everything in it rendered.
     pub fn render(&mut self, desk: &mut Desk, node: &Node) -> Result<Node, Reported> {
         match &node.value {
-            Value::Scalar(Scalar { text, style }) if *style != Style::Rendered && is_template(text) => {
+            Value::Scalar(Scalar { text, style })
+                if !matches!(style, Style::Rendered | Style::Secret) && is_template(text) =>
+            {
                 self.render_text(desk, text, node.place)
             }
             Value::Scalar(_) => Ok(node.clone()),
@@ -126,12 +134,34 @@ impl<'a> Scope<'a> {
         if is_template(&key.value)
             && let Value::Scalar(scalar) = self.render_text(desk, &key.value, key.place)?.value
         {
+            if scalar.style == Style::Secret {
+                desk.report(
+                    Problem::at(key.place, "a key cannot hold a secret")
+                        .label("keys are shown")
+                        .help("put the secret into the value"),
+                );
+                return Err(Reported);
+            }
             key.value = scalar.text;
         }
         Ok((key, value?))
     }
 
     fn render_text(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<Node, Reported> {
+        let watch = self.engine.vault.watch();
+        let rendered = self.render_watched(desk, text, place);
+        self.report_unread(desk, place);
+        rendered.map(|node| if watch.has_used() { node.made_secret() } else { node })
+    }
+
+    /// Secrets that were asked for and cannot be had.
+    fn report_unread(&self, desk: &mut Desk, place: Place) {
+        for problem in self.engine.vault.take_unread() {
+            desk.report(problem.also(place, "needed here"));
+        }
+    }
+
+    fn render_watched(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<Node, Reported> {
         let expression = inside_braces(text);
         if let Some(path) = expression.map(str::trim).filter(|inside| is_plain_path(inside))
             && let Some(node) = self.plain_lookup(desk, path, place)?
@@ -150,24 +180,41 @@ impl<'a> Scope<'a> {
         Ok(Node::scalar(rendered, Style::Rendered, place))
     }
 
-    /// A template file's text, rendered. `place` is all of it.
-    pub fn render_file(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<String, Reported> {
+    /// A template file's text, rendered, and whether a secret is in it. `place` is all of the file.
+    pub fn render_file(
+        &mut self,
+        desk: &mut Desk,
+        text: &str,
+        place: Place,
+    ) -> Result<(String, bool), Reported> {
+        let watch = self.engine.vault.watch();
         let names = self.engine.names(text, Kind::File);
         let names = names.map_err(|error| self.report(desk, &error, text, Kind::File, place))?;
         let context = self.context(desk, &names, text, place)?;
         let rendered = self.engine.render(text, Kind::File, context);
-        rendered.map_err(|error| self.report(desk, &error, text, Kind::File, place))
+        self.report_unread(desk, desk.sources.first_line(place));
+        let rendered = rendered.map_err(|error| self.report(desk, &error, text, Kind::File, place))?;
+        Ok((rendered, watch.has_used()))
     }
 
     /// Whether an expression holds (`when`).
     pub fn holds(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<bool, Reported> {
         let names = self.engine.expression_names(text);
         let names = names.map_err(|error| self.report(desk, &error, text, Kind::Expression, place))?;
-        let context = self.context(desk, &names, text, place)?;
-        let value = self
-            .engine
-            .expression(text, context)
-            .unwrap_or_else(|| Err(Error::new(ErrorKind::SyntaxError, "not an expression")));
+        let watch = self.engine.vault.watch();
+        let before = self.engine.vault.pretend(true);
+        let context = self.context(desk, &names, text, place);
+        let value = context.map(|context| self.engine.expression(text, context));
+        self.engine.vault.pretend(before);
+        let value = value?.unwrap_or_else(|| Err(Error::new(ErrorKind::SyntaxError, "not an expression")));
+        if watch.has_used() {
+            desk.report(
+                Problem::at(place, "`when` cannot look at a secret")
+                    .label("what is done would tell of it")
+                    .help("decide by a variable: when: with_tls, and with_tls: true under `vars`"),
+            );
+            return Err(Reported);
+        }
         value
             .map(|value| value.is_true())
             .map_err(|error| self.report(desk, &error, text, Kind::Expression, place))
@@ -183,6 +230,10 @@ impl<'a> Scope<'a> {
     ) -> Result<Jinja, Reported> {
         let mut values = Vec::new();
         for name in names {
+            if name == SECRETS {
+                values.push((SECRETS, self.engine.vault.as_seen()));
+                continue;
+            }
             if let Some(what) = not_yet(name) {
                 let at = template::locate(name, text, 0, place, &desk.sources).unwrap_or(place);
                 desk.problems.push(
@@ -192,7 +243,10 @@ impl<'a> Scope<'a> {
                 );
                 return Err(Reported);
             }
-            if let Lookup::Value(_, value) = self.lookup(desk, name, place)? {
+            if let Lookup::Value(node, value) = self.lookup(desk, name, place)? {
+                if matches!(&node.value, Value::Scalar(scalar) if scalar.style == Style::Secret) {
+                    self.engine.vault.note_use();
+                }
                 values.push((name.as_str(), value));
             }
         }
@@ -208,7 +262,7 @@ impl<'a> Scope<'a> {
     ) -> Result<Option<Rc<Node>>, Reported> {
         let mut parts = path.split('.');
         let name = parts.next().unwrap_or(path);
-        if name == "captured" || not_yet(name).is_some() {
+        if name == "captured" || name == SECRETS || not_yet(name).is_some() {
             return Ok(None);
         }
         let Lookup::Value(node, _) = self.lookup(desk, name, place)? else { return Ok(None) };
@@ -254,7 +308,12 @@ impl<'a> Scope<'a> {
         }
         match rendered {
             Ok(node) => {
-                let (node, value) = (Rc::new(node.clone()), to_jinja(&node));
+                let value = self.engine.vault.variable(&node);
+                let node = Rc::new(node);
+                if self.engine.vault.is_pretending() && node.secret().is_some() {
+                    // A placeholder is in it, which is not to be found by whoever needs the secret.
+                    return Ok(Lookup::Value(node, value));
+                }
                 self.resolved.insert(name.to_owned(), State::Value(Rc::clone(&node), value.clone()));
                 Ok(Lookup::Value(node, value))
             }
@@ -282,7 +341,9 @@ impl<'a> Scope<'a> {
     }
 
     fn report(&self, desk: &mut Desk, error: &Error, text: &str, kind: Kind, place: Place) -> Reported {
+        let secrets: Vec<String> = self.engine.vault.names().collect();
         let mut known: Vec<&str> = self.declared.keys().copied().collect();
+        known.extend(secrets.iter().map(String::as_str));
         known.extend(self.resolved.keys().map(String::as_str));
         known.sort_unstable();
         let problem = template::problem(error, text, kind, place, &desk.sources, &known);
@@ -303,7 +364,6 @@ fn is_plain_path(text: &str) -> bool {
 fn not_yet(name: &str) -> Option<&'static str> {
     match name {
         "facts" => Some("declare what differs between hosts under each host's `vars`"),
-        "secrets" => Some("give the value with --var, or keep it in a file on the host"),
         _ => None,
     }
 }
