@@ -6,6 +6,7 @@ pub mod graph;
 pub mod plan;
 mod running;
 pub mod validate;
+pub mod why;
 
 use std::io::Write;
 use std::path::Path;

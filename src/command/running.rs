@@ -8,16 +8,16 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{SpecArgs, refuse};
-use crate::event::Summary;
+use crate::event::{Event, Summary};
+use crate::failure::io_words;
 use crate::inventory::Host;
+use crate::lock::Holder;
 use crate::node::{self, Node, ReachOptions, Unreachable};
 use crate::redact::{self, SHORTEST, Secret};
 use crate::report::{Human, HumanOptions, Json, Reporter, Style, is_lively};
-use crate::resource::io_words;
 use crate::run::{self, Options, Purpose, Selection, Selector};
 use crate::spec::Spec;
 use crate::system::System;
-use crate::wire::Holder;
 
 #[derive(Args)]
 pub struct RunArgs {
@@ -48,6 +48,13 @@ pub struct RunArgs {
     #[arg(long)]
     quiet: bool,
 
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// How hosts are reached, beside what the spec says.
+#[derive(Args)]
+pub struct Connection {
     /// An ssh_config other than the user's, as `ssh -F` takes it.
     #[arg(long, value_name = "FILE", env = "CONVERGE_SSH_CONFIG")]
     ssh_config: Option<PathBuf>,
@@ -76,7 +83,7 @@ enum Format {
 /// The spec and what of it is selected; or the exit code, after telling why not.
 pub fn prepare(spec: &SpecArgs, args: &RunArgs) -> Result<(Spec, Selection), u8> {
     let spec = spec.load_with_secrets()?;
-    become_password(args)?;
+    become_password(&args.connection)?;
     let only: Vec<Selector> = args.only.iter().map(|text| Selector::from(text.as_str())).collect();
     let selection = Selection::of(&spec, &args.hosts, &only).map_err(|unmatched| {
         refuse(format!(
@@ -90,8 +97,8 @@ pub fn prepare(spec: &SpecArgs, args: &RunArgs) -> Result<(Spec, Selection), u8>
 }
 
 /// The password of --become-password-file; or the exit code, after telling why not.
-fn become_password(args: &RunArgs) -> Result<Option<Secret>, u8> {
-    let Some(path) = &args.become_password_file else { return Ok(None) };
+fn become_password(connection: &Connection) -> Result<Option<Secret>, u8> {
+    let Some(path) = &connection.become_password_file else { return Ok(None) };
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| refuse(format!("--become-password-file {shown}: {}", io_words(&error))))?;
@@ -121,6 +128,10 @@ pub fn holder(spec: &Spec) -> Holder {
     }
 }
 
+pub fn options(purpose: Purpose, parallel: u16, wait_lock: Duration, holder: Holder) -> Options {
+    Options { purpose, parallel: usize::from(parallel), wait_lock, holder }
+}
+
 pub fn walk(
     spec: &Spec,
     selection: &Selection,
@@ -129,7 +140,6 @@ pub fn walk(
     holder: Holder,
     wait_lock: Duration,
 ) -> Result<Summary, u8> {
-    let reach = ReachOptions::new().map_err(|failure| refuse(failure.reason))?;
     let colour = is_lively(&stdout());
     let mut reporter: Box<dyn Reporter> = match args.format {
         Format::Json => Box::new(Json::new(BufWriter::new(stdout()))),
@@ -144,9 +154,20 @@ pub fn walk(
             },
         )),
     };
-    let options = Options { purpose, parallel: usize::from(args.parallel), wait_lock, holder };
-    let become_password = become_password(args)?;
-    let reach = ReachOptions { ssh_config: args.ssh_config.clone(), become_password, ..reach };
-    let connector = Arc::new(Connector(reach));
-    Ok(run::run(spec, selection, &options, connector, &mut |event| reporter.on(&redact::event(event))))
+    let options = options(purpose, args.parallel, wait_lock, holder);
+    run_with(spec, selection, &options, &args.connection, &mut |event| reporter.on(&event))
+}
+
+/// A run over real connections; whoever listens is told everything.
+pub fn run_with(
+    spec: &Spec,
+    selection: &Selection,
+    options: &Options,
+    connection: &Connection,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Summary, u8> {
+    let reach = ReachOptions::new().map_err(|failure| refuse(failure.reason))?;
+    let become_password = become_password(connection)?;
+    let reach = ReachOptions { ssh_config: connection.ssh_config.clone(), become_password, ..reach };
+    Ok(run::run(spec, selection, options, Arc::new(Connector(reach)), tell))
 }

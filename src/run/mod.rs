@@ -16,8 +16,9 @@ pub use hosts::{Reach, Reached};
 pub use select::{Selection, Selector};
 
 use crate::event::{Event, Summary};
+use crate::lock::Holder;
+use crate::redact;
 use crate::spec::Spec;
-use crate::wire::Holder;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
@@ -36,10 +37,8 @@ pub struct Options {
     pub holder: Holder,
 }
 
-/// The limit of one operation where the spec names none.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Walks the spec to its end and tells everything through `tell`.
+/// Walks the spec to its end and tells everything through `tell`, without secrets: this is where
+/// what hosts say comes in, and nobody behind it has to think of them.
 pub fn run(
     spec: &Spec,
     selection: &Selection,
@@ -47,7 +46,8 @@ pub fn run(
     reach: Arc<dyn Reach + Send + Sync>,
     tell: &mut dyn FnMut(Event),
 ) -> Summary {
-    walk::Walk::new(spec, selection, options, tell).finish(reach)
+    let mut tell = |event| tell(redact::event(event));
+    walk::Walk::new(spec, selection, options, &mut tell).finish(reach)
 }
 
 impl Summary {

@@ -15,8 +15,8 @@ use super::vault::Written;
 use super::whole::read_all;
 use super::yaml::{Node, Value};
 use crate::attribute::CommandLine;
+use crate::failure::{Failure, io_words};
 use crate::redact::{self, SHORTEST, Secret};
-use crate::resource::{Failure, io_words};
 use crate::system::System;
 use crate::system::commands::{Invocation, Output};
 
