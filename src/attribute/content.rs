@@ -42,7 +42,7 @@ impl Content {
     /// In a few words: how long, and the beginning of its hash. Of a secret, neither.
     pub fn summary(&self) -> String {
         match self.has_secret {
-            true => "content with a secret".to_owned(),
+            true => "(holds a secret)".to_owned(),
             false => summary(&self.sha256, self.length),
         }
     }
@@ -50,7 +50,7 @@ impl Content {
     /// What it replaces, in a few words.
     pub fn summary_of_old(&self, sha256: &str, length: u64) -> String {
         match self.has_secret {
-            true => "other content".to_owned(),
+            true => "(not shown)".to_owned(),
             false => summary(sha256, length),
         }
     }
@@ -95,7 +95,7 @@ fn summary(sha256: &str, length: u64) -> String {
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.has_secret {
-            return f.write_str("content with a secret");
+            return f.write_str("(holds a secret)");
         }
         write!(f, "{} bytes, sha256 {}", self.length, self.sha256)
     }
