@@ -24,7 +24,7 @@ impl Base64 {
                 Base64 {
                     digits: encoded[(before * 8).div_ceil(6)..bits / 6].to_vec(),
                     shares_first: before > 0,
-                    shares_last: bits % 6 != 0,
+                    shares_last: !bits.is_multiple_of(6),
                 }
             })
             .collect()

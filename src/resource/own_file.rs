@@ -80,3 +80,20 @@ pub fn sources<'a>(
         vec![SourceSlot { attribute: "template", is_template: true, path: template, content }]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_content_with_a_secret_replaces_is_not_sent() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("app.service"), "Environment=TOKEN=the-old-one").unwrap();
+        let (system, path) = (System::under(root.path()), "/app.service".parse().unwrap());
+        let change = |content: &Content| compare(&system, &path, content).unwrap().change.unwrap();
+        let wanted = Content::new(*b"Environment=TOKEN=the-new-one");
+        assert!(change(&wanted).old_text.is_some());
+        let secret = change(&wanted.with_secret());
+        assert_eq!(secret, Change::from_to("content", "(not shown)", "(holds a secret)"));
+    }
+}

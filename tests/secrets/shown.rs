@@ -5,6 +5,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
+use converge::resource::AnyResource;
+use converge::system::System;
+
 use crate::case::{Case, DB, DECLARED, KEY, OLD, TOKEN, assert_hidden};
 use crate::support::{Ran, run};
 
@@ -159,6 +162,25 @@ resources:
     assert_eq!(changed(&planned), expected);
     assert_eq!(changed(&case.run(&["apply", "--format", "json"]).expect(0)), expected);
     case.run(&["plan"]).expect(0);
+}
+
+#[test]
+fn what_a_secret_replaces_does_not_even_leave_its_host() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("f");
+    fs::write(&path, OLD).unwrap();
+    let declared = serde_json::json!({"file": path, "content": "new"});
+    let mut file = AnyResource::read("file", declared).unwrap().unwrap();
+    let sent = |file: &AnyResource| {
+        let frame = serde_json::to_string(file).unwrap();
+        let arrived: AnyResource = serde_json::from_str(&frame).unwrap();
+        format!("{:?}", arrived.as_resource().check(&System::machine()).unwrap())
+    };
+    assert!(sent(&file).contains(OLD), "without a secret it is for the difference that is shown");
+    for content in file.as_resource_mut().contents() {
+        *content = content.clone().with_secret();
+    }
+    assert!(!sent(&file).contains(OLD) && !sent(&file).contains("sha256"), "{}", sent(&file));
 }
 
 #[test]
