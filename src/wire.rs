@@ -52,6 +52,7 @@ pub enum Operation {
 
 /// What an item's `evidence` asks for.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Evidence {
     Tail(AbsPath),

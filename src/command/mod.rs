@@ -2,9 +2,11 @@
 
 pub mod apply;
 pub mod completions;
+pub mod explain;
 pub mod graph;
 pub mod plan;
 mod running;
+pub mod schema;
 pub mod validate;
 pub mod why;
 
@@ -38,14 +40,15 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 impl SpecArgs {
-    /// The spec, or the exit code after telling what is wrong with it.
+    /// The spec with those of its secrets that it uses, or the exit code after telling what is
+    /// wrong with it.
     fn load(&self) -> Result<Spec, u8> {
-        self.load_as(false)
+        self.load_as(true)
     }
 
-    /// The same with its secrets read, those that it uses.
-    fn load_with_secrets(&self) -> Result<Spec, u8> {
-        self.load_as(true)
+    /// The same without secrets: to look at, and not to run.
+    fn load_without_secrets(&self) -> Result<Spec, u8> {
+        self.load_as(false)
     }
 
     fn load_as(&self, reads_secrets: bool) -> Result<Spec, u8> {

@@ -82,7 +82,7 @@ enum Format {
 
 /// The spec and what of it is selected; or the exit code, after telling why not.
 pub fn prepare(spec: &SpecArgs, args: &RunArgs) -> Result<(Spec, Selection), u8> {
-    let spec = spec.load_with_secrets()?;
+    let spec = spec.load()?;
     become_password(&args.connection)?;
     let only: Vec<Selector> = args.only.iter().map(|text| Selector::from(text.as_str())).collect();
     let selection = Selection::of(&spec, &args.hosts, &only).map_err(|unmatched| {
@@ -128,17 +128,12 @@ pub fn holder(spec: &Spec) -> Holder {
     }
 }
 
-pub fn options(purpose: Purpose, parallel: u16, wait_lock: Duration, holder: Holder) -> Options {
-    Options { purpose, parallel: usize::from(parallel), wait_lock, holder }
-}
-
 pub fn walk(
     spec: &Spec,
     selection: &Selection,
     args: &RunArgs,
-    purpose: Purpose,
-    holder: Holder,
-    wait_lock: Duration,
+    options: &Options,
+    also_tell: &mut dyn FnMut(&Event),
 ) -> Result<Summary, u8> {
     let colour = is_lively(&stdout());
     let mut reporter: Box<dyn Reporter> = match args.format {
@@ -150,12 +145,25 @@ pub fn walk(
                 is_live: colour,
                 shows_diff: args.diff || !args.no_diff,
                 is_quiet: args.quiet,
-                is_plan: purpose == Purpose::Plan,
+                is_plan: options.purpose == Purpose::Plan,
             },
         )),
     };
-    let options = options(purpose, args.parallel, wait_lock, holder);
-    run_with(spec, selection, &options, &args.connection, &mut |event| reporter.on(&event))
+    run_with(spec, selection, options, &args.connection, &mut |event| {
+        also_tell(&event);
+        reporter.on(&event);
+    })
+}
+
+impl RunArgs {
+    pub fn options(&self, purpose: Purpose, holder: Holder) -> Options {
+        let parallel = usize::from(self.parallel);
+        Options { purpose, parallel, wait_lock: Duration::ZERO, holder, plan: None }
+    }
+
+    pub fn selects(&self) -> bool {
+        !self.hosts.is_empty() || !self.only.is_empty()
+    }
 }
 
 /// A run over real connections; whoever listens is told everything.
@@ -166,6 +174,9 @@ pub fn run_with(
     connection: &Connection,
     tell: &mut dyn FnMut(Event),
 ) -> Result<Summary, u8> {
+    if spec.lacks_secrets {
+        return Err(refuse("this spec was read without its secrets: a bug in converge, please report it"));
+    }
     let reach = ReachOptions::new().map_err(|failure| refuse(failure.reason))?;
     let become_password = become_password(connection)?;
     let reach = ReachOptions { ssh_config: connection.ssh_config.clone(), become_password, ..reach };

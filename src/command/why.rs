@@ -8,7 +8,7 @@ use super::running::{self, Connection};
 use super::{SpecArgs, refuse};
 use crate::event::{Event, HostStatus, ResourceReport, Status};
 use crate::graph::{Reason, Vertex};
-use crate::run::{Purpose, Selection, Selector, told};
+use crate::run::{Options, Purpose, Selection, Selector, told};
 use crate::spec::Spec;
 
 /// Explain one resource: its state, its changes, what it waits for, and who waits for it
@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> u8 {
-    let spec = match args.spec.load_with_secrets() {
+    let spec = match args.spec.load() {
         Ok(spec) => spec,
         Err(code) => return code,
     };
@@ -43,7 +43,8 @@ pub fn run(args: &Args) -> u8 {
     let mut seen = Seen::default();
     let selection = Selection::with_dependencies(&spec, vertex);
     let holder = running::holder(&spec);
-    let options = running::options(Purpose::Plan, 32, Duration::ZERO, holder);
+    let options =
+        Options { purpose: Purpose::Plan, parallel: 32, wait_lock: Duration::ZERO, holder, plan: None };
     let summary =
         match running::run_with(&spec, &selection, &options, &args.connection, &mut |event| seen.take(event))
         {

@@ -48,6 +48,7 @@ fn resource_report(report: &mut ResourceReport) {
         help,
         details,
         would_wait: _,
+        is_predicted: _,
         because_of,
         seconds: _,
     } = report;
@@ -63,7 +64,8 @@ fn detail(detail: &mut Detail) {
     hide_in(text);
 }
 
-fn change(change: &mut Change) {
+/// A change as it may leave the process.
+pub fn change(change: &mut Change) {
     let Change { attribute, from, to, old_text, new_text } = change;
     hide_in(attribute);
     [from, to, old_text, new_text].into_iter().flatten().for_each(hide_in);

@@ -15,7 +15,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
 
-pub use events::event;
+pub use events::{change, event};
 pub use panic::{hide_panics, panic_words};
 
 use digits::{Base64, Hex};

@@ -15,6 +15,8 @@ mod http;
 mod own_file;
 mod port;
 mod program;
+#[cfg(feature = "controller")]
+mod rules;
 mod symlink;
 mod unit;
 
@@ -204,6 +206,15 @@ macro_rules! registry {
         /// line, in no path and in no name, and is kept nowhere but where it belongs.
         pub fn secret_attributes(word: &str) -> &'static [&'static str] {
             match word { $($word => <$module::$type>::SECRETS,)* _ => &[] }
+        }
+
+        /// The JSON Schema of the type's struct, doc comments and all; None for an unknown word.
+        #[cfg(feature = "controller")]
+        pub fn described(word: &str, generator: &mut schemars::SchemaGenerator) -> Option<schemars::Schema> {
+            match word {
+                $($word => Some(<$module::$type as schemars::JsonSchema>::json_schema(generator)),)*
+                _ => None,
+            }
         }
 
         /// An example of the type that plans, applies, and applies again without a change.

@@ -155,10 +155,13 @@ impl Walk<'_> {
                     }
                 }
                 None if self.summary.interrupted.is_some() => self.settle_interrupted(item),
-                None => {
-                    self.items[item].applied = Some(needed.clone());
-                    self.request_apply(item, needed);
-                }
+                None => match self.allowed(item, &needed) {
+                    Ok(()) => {
+                        self.items[item].applied = Some(needed.clone());
+                        self.request_apply(item, needed);
+                    }
+                    Err(refusal) => self.fail_now(item, refusal),
+                },
             },
             (Ok(Check::Needs(needed)), Some(_)) => {
                 let off = told(&needed.changes);
@@ -175,6 +178,11 @@ impl Walk<'_> {
             }
             (Err(failure), _) => self.fail(item, failure),
         }
+    }
+
+    /// Where a saved plan is applied: whether these are its changes.
+    fn allowed(&self, item: usize, needed: &Needed) -> Result<(), Failure> {
+        self.options.plan.as_ref().map_or(Ok(()), |plan| plan.allows(&self.spec.id(item), needed))
     }
 
     /// Looks again later, as long as there is patience.
@@ -255,6 +263,7 @@ impl Walk<'_> {
             help: end.help,
             details: end.details,
             would_wait: end.would_wait,
+            is_predicted: self.is_plan() && self.pending_on(Vertex::Item(item)).is_some(),
             because_of: end.because_of,
             seconds: self.items[item].began.elapsed().as_secs_f64(),
         };

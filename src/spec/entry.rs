@@ -22,7 +22,7 @@ use crate::resource::{AnyResource, TYPES};
 use crate::wire::Evidence;
 
 /// The attributes that every resource takes.
-const COMMON: &[&str] = &["depends_on", "when", "for_each", "wait", "timeout", "tags", "evidence"];
+pub const COMMON: &[&str] = &["depends_on", "when", "for_each", "wait", "timeout", "tags", "evidence"];
 
 /// Types with an attribute of their own under a common name.
 const CLAIMED: &[(&str, &str)] = &[("http", "timeout")];
@@ -42,14 +42,28 @@ pub struct Draft {
     pub entries: Vec<Entry>,
 }
 
-#[derive(Deserialize, Default, Debug)]
+/// The common attributes that are read by serde.
+#[derive(Deserialize, Default, Debug, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Common {
+    /// How long to keep checking until it holds: after applying, and for what converge can only
+    /// wait for (`port`, `http`, a file that something else makes). `every` says how often to look;
+    /// its default is 1s. Without a `wait`, what does not hold has failed; what passes by itself
+    /// (a unit that is starting) is waited for as long as `timeout`.
     pub wait: Option<Wait>,
+
+    /// How long any one operation on it may take; the default is 60s. What takes longer is given
+    /// up, and holds up nothing else.
     pub timeout: Option<Span>,
+
+    /// Words by which `--only tag:WORD` selects it.
     #[serde(default)]
     pub tags: Vec<String>,
+
+    /// What to collect and show when it fails: the end of a file (`tail: PATH`), what a command
+    /// prints (`run: COMMAND`).
     #[serde(default)]
+    #[schemars(title = "list of `tail: PATH` or `run: COMMAND`")]
     pub evidence: Vec<Evidence>,
 }
 
@@ -283,6 +297,11 @@ impl Context<'_> {
         let (common, own): (Vec<&Entry>, Vec<&Entry>) =
             entries.iter().partition(|(key, _)| self.is_common(&key.value));
         let before = problems.len();
+        // Those are for the loader itself to fill in.
+        for (key, _) in own.iter().filter(|(key, _)| key.value.starts_with('_')) {
+            let what = format!("{about} has no `{}`", key.value);
+            problems.push(Problem::at(key.place, what).label("unknown").help("remove the line"));
+        }
         let read = |entries: Entries<'_, '_>| {
             // `shape` has found the type.
             AnyResource::read(self.word, entries)

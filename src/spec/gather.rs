@@ -11,7 +11,7 @@ use super::scope::Vars;
 use super::vault::Written;
 use super::yaml::{self, Node, Value};
 
-const KEYS: &[&str] = &["vars", "secrets", "include", "hosts", "groups", "resources"];
+pub const KEYS: &[&str] = &["vars", "secrets", "include", "hosts", "groups", "resources"];
 
 /// How deep files may include each other.
 const INCLUDE_DEPTH: usize = 32;

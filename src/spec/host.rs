@@ -17,24 +17,48 @@ use crate::inventory::{Connection, Host, Privilege, Wait};
 use crate::redact::Secret;
 
 /// The attributes of a host that are read by serde.
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Attributes {
+pub struct Attributes {
+    /// Its name or address in the network. Without it, its name in the spec, as `ssh NAME` would take
+    /// it.
     address: Option<String>,
+
+    /// The port of its sshd. Without it, what ~/.ssh/config says, else 22.
+    #[schemars(range(min = 1))]
     port: Option<u16>,
+
+    /// The user to log in as. Without it, what ~/.ssh/config says, else the user that runs converge.
     user: Option<String>,
+
+    /// A private key to log in with. Without it, what ~/.ssh/config says and the ssh-agent has.
     identity_file: Option<String>,
+
+    /// Hosts to go through, as `ssh -J` takes them. Without it, what ~/.ssh/config says.
     proxy_jump: Option<String>,
+
+    /// `ssh`, or `local`: the machine converge runs on. The default is `ssh`; of `localhost` it is
+    /// `local`.
     connection: Option<Connection>,
+
+    /// How to get the rights of `become_user`: `none` (the default), `sudo` or `doas`. No password
+    /// may be asked for.
     r#become: Option<Privilege>,
+
+    /// The user that `become` leads to; the default is root.
     become_user: Option<String>,
+
+    /// How long to keep trying to reach it, as after a reboot. `every` says how often; its default
+    /// is 1s.
     wait: Option<Wait>,
+
+    /// Words by which `--only tag:WORD` selects what is on it.
     #[serde(default)]
     tags: Vec<String>,
 }
 
 /// Those that are not.
-const OTHERS: &[&str] = &["vars", "depends_on", "become_password"];
+pub const OTHERS: &[&str] = &["vars", "depends_on", "become_password"];
 
 pub fn read_host(
     desk: &mut Desk,

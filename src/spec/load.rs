@@ -63,7 +63,9 @@ fn read(desk: &mut Desk, path: &Path, options: &LoadOptions) -> Option<Spec> {
     {
         inventory.hosts[this_machine].takes_part = true;
     }
-    finish(desk, path, inventory, drafts, edges)
+    let lacks_secrets = engine.vault.lacks_secrets();
+    let spec = finish(desk, path, inventory, drafts, edges)?;
+    Some(Spec { lacks_secrets, ..spec })
 }
 
 /// `--var name=value`, each as if it were a file of its own.
@@ -205,8 +207,14 @@ fn finish(
         .map(|edge| Edge { before: renumbered(edge.before), after: renumbered(edge.after), ..edge })
         .collect();
     let graph = Graph::build(hosts.len(), items.len(), edges);
-    let mut spec =
-        Spec { path: path.to_owned(), files: desk.files.clone(), hosts, items, graph: Graph::default() };
+    let mut spec = Spec {
+        path: path.to_owned(),
+        files: desk.files.clone(),
+        hosts,
+        items,
+        graph: Graph::default(),
+        lacks_secrets: false,
+    };
     match graph {
         Ok(graph) => spec.graph = graph,
         Err(cycles) => {

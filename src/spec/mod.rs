@@ -34,6 +34,16 @@ mod whole;
 mod yaml;
 mod yaml_words;
 
+pub(crate) use entry::Common as CommonAttributes;
+pub(crate) use host::Attributes as HostAttributes;
+pub(crate) use near::help as did_you_mean;
+/// The keys that the loader knows.
+#[cfg(test)]
+pub(crate) mod names {
+    pub use super::entry::COMMON;
+    pub use super::gather::KEYS as TOP_LEVEL;
+    pub use super::host::OTHERS as OF_HOSTS_BY_HAND;
+}
 pub use problem::Problems;
 
 /// What the command line adds to a spec.
@@ -57,6 +67,8 @@ pub struct Spec {
     /// The resources, in the order of their declaration.
     pub items: Vec<Item>,
     pub graph: Graph,
+    /// Placeholders stand where secrets belong: it is to be looked at, and not to be run.
+    pub lacks_secrets: bool,
 }
 
 /// A resource on a host, with what the spec says about dealing with it.

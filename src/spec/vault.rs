@@ -46,6 +46,8 @@ struct State {
     /// What is rendered now will not be used: nothing is read for it.
     pretends: bool,
     unread: Vec<Problem>,
+    /// A placeholder was given where a secret was needed.
+    lacks: bool,
 }
 
 impl Vault {
@@ -118,11 +120,17 @@ impl Vault {
         }
     }
 
+    /// Whether placeholders stand where secrets are needed.
+    pub fn lacks_secrets(&self) -> bool {
+        self.state().lacks
+    }
+
     fn get(&self, name: &str) -> Option<String> {
         let (place, source) = self.0.declared.get(name)?;
         let mut state = self.state();
         state.was_used = true;
         let placeholder = format!("converge_secret_{name}");
+        state.lacks |= !state.pretends && !self.0.reads;
         if !self.0.reads || state.pretends {
             return Some(placeholder);
         }
