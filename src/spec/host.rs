@@ -41,8 +41,8 @@ pub struct Attributes {
     /// `local`.
     connection: Option<Connection>,
 
-    /// How to get the rights of `become_user`: `none` (the default), `sudo` or `doas`. No password
-    /// may be asked for.
+    /// How to get the rights of `become_user`: `none` (the default), `sudo` or `doas`. Where sudo
+    /// asks for a password, `become_password` is it.
     r#become: Option<Privilege>,
 
     /// The user that `become` leads to; the default is root.

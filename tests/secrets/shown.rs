@@ -220,3 +220,23 @@ fn a_spec_whose_path_is_a_secret_is_named_without_it() {
     assert_hidden(&ran, "a refused selection");
     assert!(ran.stderr.contains("«token».yaml"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_saved_plan_holds_no_secret_and_is_applied_with_them() {
+    let case = Case::new(&format!(
+        "{DECLARED}
+resources:
+  - file: DIR/f
+    content: \"a=1\\npassword={{{{ secrets.token }}}}\\n{{{{ secrets.db }}}}\\n\"
+"
+    ));
+    fs::write(case.path("f"), format!("a=0\npassword={OLD}\n")).unwrap();
+    let out = case.path("saved").display().to_string();
+    let planned = case.run(&["plan", "--out", &out]).expect(2);
+    assert_hidden(&planned, "plan --out");
+    let saved = Ran { stdout: fs::read_to_string(&out).unwrap(), ..planned };
+    assert_hidden(&saved, "the saved plan");
+    let mut command = crate::support::converge(case.directory.path());
+    run(command.args(["apply", &out]).env("CONVERGE_TEST_DB", DB)).expect(0);
+    assert_eq!(fs::read_to_string(case.path("f")).unwrap(), format!("a=1\npassword={TOKEN}\n{DB}\n"));
+}
