@@ -5,6 +5,7 @@ use clap::builder::Styles;
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{apply, completions, explain, graph, plan, schema, validate, why};
+use crate::redact;
 
 /// The spec or the command line is wrong; nothing was touched.
 pub const WRONG: u8 = 3;
@@ -41,6 +42,7 @@ enum Command {
 
 /// Reads the command line, does what it says, and returns the exit code.
 pub fn main() -> u8 {
+    redact::hide_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::attribute::Span;
+use crate::redact::Secret;
 
 /// A host, as its spec declares it. What is None here comes from the user's ssh_config.
 #[derive(Clone, PartialEq, Debug)]
@@ -18,6 +19,8 @@ pub struct Host {
     pub proxy_jump: Option<String>,
     pub privilege: Privilege,
     pub become_user: String,
+    /// What sudo asks for, where it does; else that of --become-password-file.
+    pub become_password: Option<Secret>,
     /// Keep trying to reach it for so long.
     pub wait: Option<Wait>,
     pub tags: Vec<String>,
@@ -115,6 +118,7 @@ impl Host {
             proxy_jump: None,
             privilege: Privilege::None,
             become_user: "root".to_owned(),
+            become_password: None,
             wait: None,
             tags: Vec::new(),
             location: None,

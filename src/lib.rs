@@ -25,6 +25,8 @@ pub mod node;
 #[cfg(feature = "controller")]
 pub mod plan;
 #[cfg(feature = "controller")]
+pub mod redact;
+#[cfg(feature = "controller")]
 pub mod report;
 #[cfg(feature = "controller")]
 pub mod run;

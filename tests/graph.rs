@@ -25,7 +25,7 @@ fn spec(text: &str) -> Spec {
 fn spec_with(text: &str, vars: &[(&str, &str)]) -> Spec {
     let written = write(text);
     let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    match load(&written.path, &LoadOptions { vars }) {
+    match load(&written.path, &LoadOptions { vars, ..LoadOptions::default() }) {
         Ok(spec) => spec,
         Err(problems) => panic!("{}", problems.render(false, 100)),
     }

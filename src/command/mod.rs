@@ -16,6 +16,7 @@ use std::path::Path;
 use clap::Args;
 
 use crate::cli::WRONG;
+use crate::redact;
 use crate::report::is_lively;
 use crate::spec::{self, LoadOptions, Problems, Spec};
 
@@ -39,9 +40,19 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 impl SpecArgs {
-    /// The spec, or the exit code after telling what is wrong with it.
+    /// The spec with those of its secrets that it uses, or the exit code after telling what is
+    /// wrong with it.
     fn load(&self) -> Result<Spec, u8> {
-        let options = LoadOptions { vars: self.vars.clone() };
+        self.load_as(true)
+    }
+
+    /// The same without secrets: to look at, and not to run.
+    fn load_without_secrets(&self) -> Result<Spec, u8> {
+        self.load_as(false)
+    }
+
+    fn load_as(&self, reads_secrets: bool) -> Result<Spec, u8> {
+        let options = LoadOptions { vars: self.vars.clone(), reads_secrets };
         spec::load(&self.spec, &options).map_err(|problems| {
             complain(&problems, &self.spec);
             WRONG
@@ -55,12 +66,16 @@ fn complain(problems: &Problems, spec: &Path) {
     let colour = is_lively(&stderr);
     let count = problems.list().len();
     let told = if count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
-    let text = problems.render(colour, 100);
+    let text = redact::hide(&problems.render(colour, 100)).into_owned();
     let _ = write!(stderr.lock(), "{text}\n{}: {told}; nothing was touched\n", spec.display());
 }
 
 /// One line on standard error, as every complaint about the command line is.
 fn refuse(what: impl std::fmt::Display) -> u8 {
-    let _ = writeln!(std::io::stderr(), "error: {what}");
-    WRONG
+    refuse_with(WRONG, what)
+}
+
+fn refuse_with(code: u8, what: impl std::fmt::Display) -> u8 {
+    let _ = writeln!(std::io::stderr(), "error: {}", redact::hide(&what.to_string()));
+    code
 }

@@ -10,7 +10,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> u8 {
-    match args.spec.load() {
+    match args.spec.load_without_secrets() {
         Ok(spec) => {
             let (resources, hosts) = (spec.items.len(), spec.hosts.len());
             let plural = |count: usize| if count == 1 { "" } else { "s" };

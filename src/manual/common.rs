@@ -40,6 +40,11 @@ struct OfHosts {
     /// What must hold before it is any use to reach the host: references with the host they are on,
     /// as in `dom0/domain:vps0`, or `host:NAME`.
     depends_on: Option<ReferencesOfHosts>,
+
+    /// The password that sudo asks for, from `secrets`, as in `"{{ secrets.sudo }}"`. Without it,
+    /// that of `--become-password-file`. doas takes none.
+    #[schemars(regex(pattern = r"\{\{"), extend("patternErrorMessage" = "No secret: write \"{{ secrets.NAME }}\"."))]
+    become_password: Option<String>,
 }
 
 /// In the order of the reference.
@@ -156,13 +161,10 @@ mod tests {
         assert_eq!(set(common.clone()), set(names::COMMON.iter().copied()));
         assert_eq!(set(common), set(COMMON));
         let host = manual.host.iter().map(|one| one.name.as_str());
-        let by_hand: Vec<_> =
-            names::OF_HOSTS_BY_HAND.iter().copied().filter(|name| *name != "become_password").collect();
+        let by_hand = names::OF_HOSTS_BY_HAND;
         assert!(by_hand.iter().all(|name| manual.host.iter().any(|one| one.name == *name)), "{by_hand:?}");
         assert_eq!(host.count(), 10 + by_hand.len());
         let top = super::super::schema(&manual)["properties"].as_object().unwrap().clone();
-        // `secrets` are not available yet.
-        let keys = names::TOP_LEVEL.iter().copied().filter(|name| *name != "secrets");
-        assert_eq!(set(top.keys().map(String::as_str)), set(keys));
+        assert_eq!(set(top.keys().map(String::as_str)), set(names::TOP_LEVEL.iter().copied()));
     }
 }

@@ -34,6 +34,12 @@ pub fn schema(manual: &Manual) -> Value {
                 "description": "Variables: any name, any value. Templates see them by their names, as in \"{{ site }}\".",
                 "type": ["object", "null"]
             },
+            "secrets": {
+                "description": "Where secrets come from, by the names that templates know them by: \"{{ secrets.NAME }}\".",
+                "type": ["object", "null"],
+                "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "patternErrorMessage": "Names are made of letters, digits and `_`." },
+                "additionalProperties": secret()
+            },
             "include": {
                 "description": "Files to read too, relative to this one: paths, or {file: PATH, vars: {name: value}}. Their vars, hosts, groups and resources are merged; this file's vars win.",
                 "anyOf": [
@@ -84,6 +90,39 @@ fn with_resources(mut definitions: Map<String, Value>) -> Value {
     let list = json!({ "type": "array", "items": { "$ref": "#/definitions/resource" } });
     definitions.insert("resources".to_owned(), list);
     Value::Object(definitions)
+}
+
+fn secret() -> Value {
+    let one = |name: &str, docs: &str| {
+        let text = json!({ "description": docs, "type": "string", "minLength": 1 });
+        json!({ "properties": { name: text }, "required": [name], "additionalProperties": false })
+    };
+    json!({
+        "type": "object",
+        "oneOf": [
+            one("env", "An environment variable of the converge process."),
+            one("file", "A file with the secret: a path relative to this file."),
+            {
+                "properties": { "command": {
+                    "description": "A command that prints it: a list of program and arguments, or a string for /bin/sh.",
+                    "anyOf": [
+                        { "type": "string", "pattern": r"\S" },
+                        { "type": "array", "items": { "type": ["string", "number", "boolean"] }, "minItems": 1 }
+                    ]
+                } },
+                "required": ["command"],
+                "additionalProperties": false
+            },
+            {
+                "properties": {
+                    "age": { "description": "A file encrypted with age.", "type": "string", "minLength": 1 },
+                    "identity": { "description": "The age identity that decrypts it.", "type": "string", "minLength": 1 }
+                },
+                "required": ["age", "identity"],
+                "additionalProperties": false
+            }
+        ]
+    })
 }
 
 fn include() -> Value {

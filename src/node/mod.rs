@@ -24,6 +24,7 @@ pub use remote::RemoteNode;
 
 use crate::failure::Failure;
 use crate::inventory::{Connection, Host, Privilege};
+use crate::redact::Secret;
 use crate::wire::{Hello, Reply, Request};
 use push::Push;
 use settings::Settings;
@@ -61,8 +62,8 @@ pub struct ReachOptions {
     pub agents: Arc<Agents>,
     /// An ssh_config other than the user's, as `ssh -F` takes it.
     pub ssh_config: Option<PathBuf>,
-    /// For sudo, where it wants one.
-    pub become_password: Option<String>,
+    /// For sudo, where it wants one and the host has none of its own.
+    pub become_password: Option<Secret>,
 }
 
 impl ReachOptions {
@@ -106,7 +107,7 @@ pub fn reach(host: &Host, options: &ReachOptions) -> Result<Box<dyn Node>, Unrea
     let mut push = Push {
         host,
         agents: &options.agents,
-        password: options.become_password.as_deref(),
+        password: host.become_password.as_ref().or(options.become_password.as_ref()),
         shown: host.name.clone(),
         user: std::env::var("USER").unwrap_or_else(|_| "this user".into()),
     };

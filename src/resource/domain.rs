@@ -105,6 +105,8 @@ fn a_minute() -> Span {
 }
 
 impl Domain {
+    pub const SECRETS: &'static [&'static str] = &[];
+
     pub const EXAMPLE: &'static str = "\
 - domain: vps0
   state: running

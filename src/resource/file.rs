@@ -74,7 +74,8 @@ pub struct File {
     #[serde(default, skip_serializing_if = "is_false")]
     pub backup: bool,
 
-    /// Never show how its content changes: plans and reports have only its length and hash.
+    /// Never show how its content changes: plans and reports have only its length and hash. Where
+    /// a secret of the spec is in its content, they have nothing of it in any case.
     #[serde(default, skip_serializing_if = "is_false")]
     pub sensitive: bool,
 
@@ -86,6 +87,8 @@ pub struct File {
 }
 
 impl File {
+    pub const SECRETS: &'static [&'static str] = &["content"];
+
     pub const EXAMPLE: &'static str = "\
 - file: /etc/motd
   content: |
@@ -283,7 +286,7 @@ impl File {
         let was = in_place_of.map_or_else(|| "absent".to_owned(), |kind| kind.to_string());
         let mut changes = vec![Change::from_to("state", was, "present")];
         if let Some(content) = &self.content {
-            changes.push(Change::new("content", None, Some(summary(content.sha256(), content.length()))));
+            changes.push(Change::new("content", None, Some(content.summary())));
         }
         changes.extend(self.ownership().changes(system, &resolved, None));
         resolved.lacks.extend(missing.map(no_parent));
@@ -315,12 +318,9 @@ impl File {
         if sha256 == wanted.sha256() {
             return Ok(None);
         }
-        let mut change = Change::from_to(
-            "content",
-            summary(&sha256, there.size),
-            summary(wanted.sha256(), wanted.length()),
-        );
-        if !self.sensitive {
+        let mut change =
+            Change::from_to("content", wanted.summary_of_old(&sha256, there.size), wanted.summary());
+        if self.shows_diff() && !wanted.has_secret() {
             change.old_text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         }
         Ok(Some(change))
@@ -346,14 +346,5 @@ fn hash_of(file: &mut std::fs::File) -> std::io::Result<String> {
             0 => return Ok(crate::attribute::hex(&digest.finalize())),
             count => digest.update(&block[..count]),
         }
-    }
-}
-
-/// A content in a few words.
-fn summary(sha256: &str, length: u64) -> String {
-    let unit = if length == 1 { "byte" } else { "bytes" };
-    match sha256.get(..12) {
-        Some(start) => format!("{length} {unit}, sha256 {start}…"),
-        None => format!("{length} {unit}"),
     }
 }

@@ -202,6 +202,12 @@ macro_rules! registry {
             }
         }
 
+        /// The attributes of the type `word` that may hold a secret: what they say is on no command
+        /// line, in no path and in no name, and is kept nowhere but where it belongs.
+        pub fn secret_attributes(word: &str) -> &'static [&'static str] {
+            match word { $($word => <$module::$type>::SECRETS,)* _ => &[] }
+        }
+
         /// The JSON Schema of the type's struct, doc comments and all; None for an unknown word.
         #[cfg(feature = "controller")]
         pub fn described(word: &str, generator: &mut schemars::SchemaGenerator) -> Option<schemars::Schema> {

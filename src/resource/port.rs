@@ -49,6 +49,8 @@ fn is_open(state: &PortState) -> bool {
 }
 
 impl Port {
+    pub const SECRETS: &'static [&'static str] = &[];
+
     pub const EXAMPLE: &'static str = "\
 - port: 23                             # nobody offers telnet here
   state: closed

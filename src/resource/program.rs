@@ -80,6 +80,8 @@ pub struct Program {
 }
 
 impl Program {
+    pub const SECRETS: &'static [&'static str] = &["content"];
+
     pub const EXAMPLE: &'static str = "\
 - program: converge-example
   state: running

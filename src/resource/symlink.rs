@@ -40,6 +40,8 @@ pub struct Symlink {
 }
 
 impl Symlink {
+    pub const SECRETS: &'static [&'static str] = &[];
+
     pub const EXAMPLE: &'static str = "\
 - symlink: /etc/localtime
   target: /usr/share/zoneinfo/UTC

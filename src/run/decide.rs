@@ -360,7 +360,8 @@ impl Walk<'_> {
         }
         for change in changes.iter_mut().filter(|change| change.attribute == "content") {
             let contents = resource.as_resource_mut().contents();
-            let bytes = contents.first().and_then(|content| content.bytes());
+            let bytes =
+                contents.first().filter(|content| !content.has_secret()).and_then(|content| content.bytes());
             change.new_text = bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
         }
         changes

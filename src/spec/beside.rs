@@ -131,7 +131,9 @@ fn template(
     for problem in desk.problems[before..].iter_mut().filter(|problem| problem.is_in(whole.file)) {
         problem.labels.push((place, "used here".to_owned()));
     }
-    rendered.map(|rendered| Content::new(rendered.into_bytes()))
+    let (text, has_secret) = rendered?;
+    let content = Content::new(text.into_bytes());
+    Ok(if has_secret { content.with_secret() } else { content })
 }
 
 fn unread(desk: &mut Desk, draft: &Draft, attribute: &str, what: String, help: &str) {

@@ -13,6 +13,7 @@ use super::complaint::Complaint;
 use super::desk::Desk;
 use super::early;
 use super::near;
+use super::placement;
 use super::problem::Problem;
 use super::read::Entry;
 use super::reference::references;
@@ -223,6 +224,8 @@ impl Context<'_> {
         let before = desk.problems.len();
         let late_when = matches!(when, When::Late(..));
         scope.keep_captured(self.word == "http");
+        // What is skipped needs no secret.
+        scope.pretend(matches!(when, When::Skips(_)));
         let (mut entries, mut unrendered): (Vec<Entry>, Vec<Place>) = (Vec::new(), Vec::new());
         let mut left_out = false;
         let mut late = Vec::new();
@@ -259,6 +262,7 @@ impl Context<'_> {
             }
         }
         scope.keep_captured(false);
+        scope.pretend(false);
         let (key, value) = &self.entries[0];
         let name = match entries.first() {
             Some((first, Node { value: Value::Scalar(scalar), .. }))
@@ -272,14 +276,20 @@ impl Context<'_> {
             true => desk.sources.first_line(key.place.to(value.place)),
             false => key.place,
         };
+        if !placement::is_right(desk, self.word, &entries) {
+            return Err(name);
+        }
         let draft = self.draft(desk, entries, &unrendered, place);
         if draft.is_none() && left_out {
             desk.problems.truncate(before);
         }
         let mut draft = draft.ok_or_else(|| name.clone())?;
-        if !early::check(desk, &mut draft, &late)
-            || !beside::complete(desk, scope, &mut draft, &self.origin.directory, &mut late)
-        {
+        // What is skipped needs no secret.
+        scope.pretend(matches!(when, When::Skips(_)));
+        let is_complete = early::check(desk, &mut draft, &late)
+            && beside::complete(desk, scope, &mut draft, &self.origin.directory, &mut late);
+        scope.pretend(false);
+        if !is_complete {
             return Err(name);
         }
         if let When::Skips(condition) = when {
@@ -329,7 +339,12 @@ impl Context<'_> {
         if !unrendered.is_empty() || desk.problems.len() > before {
             return None;
         }
-        let (resource, common) = (resource?, common?);
+        let (mut resource, common) = (resource?, common?);
+        if entries.iter().any(|(_, node)| node.secret().is_some()) {
+            for content in resource.as_resource_mut().contents() {
+                *content = content.clone().with_secret();
+            }
+        }
         let host = self.origin.host;
         Some(Draft { host, resource, common, depends_on, skipped_by_when: None, place, entries, late: None })
     }

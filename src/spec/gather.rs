@@ -8,6 +8,7 @@ use super::desk::{Desk, SPEC_CAP};
 use super::near;
 use super::problem::Problem;
 use super::scope::Vars;
+use super::vault::Written;
 use super::yaml::{self, Node, Value};
 
 pub const KEYS: &[&str] = &["vars", "secrets", "include", "hosts", "groups", "resources"];
@@ -22,6 +23,8 @@ pub struct Gathered {
     pub vars: Vars,
     pub hosts: Vec<(At<String>, Node)>,
     pub groups: Vec<(At<String>, Node)>,
+    /// Later ones win, as with `vars`.
+    pub secrets: Vec<Written>,
     pub blocks: Vec<Block>,
     /// The `vars` that `include` gives to a file, by `Block::overlay`. The first is empty.
     pub overlays: Vec<Vars>,
@@ -156,11 +159,11 @@ impl Reading<'_> {
                     self.gathered.groups.extend(groups);
                 }
                 "resources" => self.resources(&key, node, &directory, overlay),
-                "secrets" => self.desk.report(
-                    Problem::at(key.place, "`secrets` are not available yet")
-                        .label("this version of converge does not have them")
-                        .help("give the value with --var, or keep it in a file on the host"),
-                ),
+                "secrets" => {
+                    let secrets = self.entries(&key, node, "name: {env: NAME}");
+                    let written = |(name, node)| Written { name, node, directory: directory.clone() };
+                    self.gathered.secrets.extend(secrets.into_iter().map(written));
+                }
                 other => {
                     let help = match crate::resource::TYPES.contains(&other) {
                         true => format!("resources stand in a list below `resources`: - {other}: …"),

@@ -9,10 +9,12 @@ use super::problem::Problem;
 use super::read::Entry;
 use super::reference::references;
 use super::scope::{NoValue, Scope, Vars};
+use super::secret_source::learn_written;
 use super::template::Engine;
 use super::whole::read_all;
 use super::yaml::{Node, Style, Value};
 use crate::inventory::{Connection, Host, Privilege, Wait};
+use crate::redact::Secret;
 
 /// The attributes of a host that are read by serde.
 #[derive(Deserialize, schemars::JsonSchema)]
@@ -39,8 +41,8 @@ pub struct Attributes {
     /// `local`.
     connection: Option<Connection>,
 
-    /// How to get the rights of `become_user`: `none` (the default), `sudo` or `doas`. No password
-    /// may be asked for.
+    /// How to get the rights of `become_user`: `none` (the default), `sudo` or `doas`. Where sudo
+    /// asks for a password, `become_password` is it.
     r#become: Option<Privilege>,
 
     /// The user that `become` leads to; the default is root.
@@ -96,6 +98,7 @@ pub fn read_host(
     }
     scope.set("host", draft.seen.clone());
     let (mut rendered, mut unrendered): (Vec<Entry>, Vec<Place>) = (Vec::new(), Vec::new());
+    let mut become_password = None;
     for (key, value) in entries {
         match key.value.as_str() {
             "vars" if value.as_mapping().is_none() && !value.is_null() => desk.report(
@@ -104,13 +107,12 @@ pub fn read_host(
                     .help("write `name: value` below it, one on each line"),
             ),
             "vars" => {}
-            "become_password" => desk.report(
-                Problem::at(key.place, "`become_password` is not available yet")
-                    .label("this version of converge does not have it")
-                    .help("let the user become root without a password, in sudoers or doas.conf"),
-            ),
+            "become_password" => become_password = password(desk, &mut scope, key, value),
             "depends_on" => match scope.render(desk, value) {
-                Ok(value) => draft.depends_on = references(desk, &value),
+                Ok(value) => match value.secret() {
+                    Some(place) => no_secret(desk, &key.value, place),
+                    None => draft.depends_on = references(desk, &value),
+                },
                 Err(NoValue::Late) => desk.report(needs_facts(&key.value, value.place)),
                 Err(NoValue::Broken) => {}
             },
@@ -122,7 +124,13 @@ pub fn read_host(
                     unrendered.push(key.place);
                     value.clone()
                 });
-                rendered.push((key.clone(), value));
+                match value.secret() {
+                    Some(place) => {
+                        unrendered.push(key.place);
+                        no_secret(desk, &key.value, place);
+                    }
+                    None => rendered.push((key.clone(), value)),
+                }
             }
         }
     }
@@ -133,6 +141,8 @@ pub fn read_host(
     });
     if let Some(read) = read {
         fill(&mut draft.host, read);
+        draft.host.become_password = become_password;
+        check_password(desk, &draft.host, name);
         check_words(desk, &draft.host, &entries);
         draft.seen = as_seen(&draft.host, name.place);
     }
@@ -143,6 +153,48 @@ fn needs_facts(key: &str, place: Place) -> Problem {
     Problem::at(place, format!("a host's `{key}` cannot depend on facts"))
         .label("a host tells its facts once it is reached")
         .help("write it out, or declare a variable under the host's `vars`")
+}
+
+/// doas asks at a terminal and nowhere else.
+fn check_password(desk: &mut Desk, host: &Host, name: &At<String>) {
+    if host.become_password.is_some() && host.privilege == Privilege::Doas {
+        desk.report(
+            Problem::at(name.place, "doas takes no `become_password`: it asks at a terminal only")
+                .label("`become: doas`")
+                .help("let doas.conf permit the user with `nopass`, or become root with sudo"),
+        );
+    }
+}
+
+/// Of a host, only the password is taken to nobody else.
+fn no_secret(desk: &mut Desk, key: &str, place: Place) {
+    desk.report(
+        Problem::at(place, format!("`{key}` of a host cannot hold a secret"))
+            .label("is shown, and passed to ssh")
+            .help("it can stand in `become_password`"),
+    );
+}
+
+fn password(desk: &mut Desk, scope: &mut Scope<'_>, key: &At<String>, value: &Node) -> Option<Secret> {
+    let value = scope.render(desk, value).ok()?;
+    match &value.value {
+        Value::Scalar(scalar) if scalar.style == Style::Secret => Some(Secret::from(scalar.text.as_str())),
+        _ => {
+            let (place, label) = match &value.value {
+                Value::Scalar(scalar) if !value.is_null() => {
+                    learn_written(&key.value, &scalar.text);
+                    (value.place, "whoever reads the spec knows it".to_owned())
+                }
+                _ => (key.place, format!("this is {}", value.kind())),
+            };
+            desk.report(
+                Problem::at(place, "`become_password` is no secret")
+                    .label(label)
+                    .help("declare it under `secrets`, and write become_password: \"{{ secrets.NAME }}\""),
+            );
+            None
+        }
+    }
 }
 
 fn fill(host: &mut Host, read: Attributes) {

@@ -15,6 +15,7 @@ use super::reference::{Index, Resolver};
 use super::resolve::{OnHost, Unresolved};
 use super::scope::{Scope, Vars};
 use super::template::Engine;
+use super::vault::Vault;
 use super::yaml::{self, Node, Style};
 use super::{Item, LoadOptions, Problems, Spec};
 use crate::graph::{Edge, Graph, Reason, Vertex};
@@ -33,7 +34,8 @@ fn read(desk: &mut Desk, path: &Path, options: &LoadOptions) -> Option<Spec> {
     if desk.is_incomplete {
         return None;
     }
-    let engine = Engine::new();
+    let vault = Vault::new(desk, &gathered.secrets, options.reads_secrets);
+    let engine = Engine::new(vault);
     let command_line = command_line(desk, &options.vars);
     let layers = Layers { vars: &gathered.vars, command_line: &command_line };
     let mut inventory = Inventory::read(desk, &engine, &gathered.hosts, &gathered.groups, &layers);
@@ -62,8 +64,11 @@ fn read(desk: &mut Desk, path: &Path, options: &LoadOptions) -> Option<Spec> {
     {
         inventory.hosts[this_machine].takes_part = true;
     }
-    let given = Given { vars: gathered.vars, overlays: gathered.overlays, command_line };
-    finish(desk, path, given, inventory, drafts, edges)
+    let lacks_secrets = engine.vault.lacks_secrets();
+    let given =
+        Given { vars: gathered.vars, overlays: gathered.overlays, command_line, vault: engine.vault.clone() };
+    let spec = finish(desk, path, given, inventory, drafts, edges)?;
+    Some(Spec { lacks_secrets, ..spec })
 }
 
 /// `--var name=value`, each as if it were a file of its own.
@@ -160,7 +165,10 @@ fn look_through_vars(desk: &mut Desk, engine: &Engine, inventory: &Inventory, la
     for (name, value) in layers.command_line {
         scope.set(name, value.clone());
     }
+    // A secret that only an unused variable speaks of is not needed.
+    engine.vault.pretend(true);
     scope.resolve_all(desk);
+    engine.vault.pretend(false);
 }
 
 /// The variables, as the files and the command line give them.
@@ -168,6 +176,7 @@ struct Given {
     vars: Vars,
     overlays: Vec<Vars>,
     command_line: Vec<(String, Node)>,
+    vault: Vault,
 }
 
 /// What is needed of a spec once hosts tell their facts: nothing where it does not speak of them.
@@ -185,8 +194,8 @@ fn unresolved(desk: &Desk, given: Given, seen: Vec<(Vars, Node)>, drafts: &[(usi
             on_host.drafts.push((item, draft.clone()));
         }
     }
-    let Given { vars, overlays, command_line } = given;
-    Unresolved { desk: desk.clone(), vars, overlays, command_line, hosts }
+    let Given { vars, overlays, command_line, vault } = given;
+    Unresolved { desk: desk.clone(), vars, overlays, command_line, vault, hosts }
 }
 
 /// Leaves out a `localhost` that nothing uses, and orders what is left.
@@ -233,6 +242,7 @@ fn finish(
         items,
         graph: Graph::default(),
         unresolved,
+        lacks_secrets: false,
     };
     match graph {
         Ok(graph) => spec.graph = graph,

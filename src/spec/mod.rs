@@ -23,14 +23,17 @@ mod host;
 mod hosts;
 mod load;
 mod near;
+mod placement;
 pub mod problem;
 mod read;
 mod reference;
 mod resolve;
 mod scalar;
 mod scope;
+mod secret_source;
 mod stand_in;
 mod template;
+mod vault;
 mod whole;
 mod yaml;
 mod yaml_words;
@@ -53,6 +56,8 @@ use resolve::Unresolved;
 pub struct LoadOptions {
     /// `--var name=value`: over every other variable. The value is a YAML scalar.
     pub vars: Vec<(String, String)>,
+    /// Whether secrets are read, those that are used. Else a placeholder stands for each.
+    pub reads_secrets: bool,
 }
 
 /// A spec, read, resolved and found valid.
@@ -69,6 +74,9 @@ pub struct Spec {
     pub graph: Graph,
     /// What waits for the facts of a host.
     unresolved: Unresolved,
+
+    /// Placeholders stand where secrets belong: it is to be looked at, and not to be run.
+    pub lacks_secrets: bool,
 }
 
 /// A resource on a host, with what the spec says about dealing with it.

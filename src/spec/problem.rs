@@ -10,6 +10,7 @@ use miette::{
 };
 
 use super::at::{Place, Sources};
+use crate::redact::hide_in;
 
 /// Above the excerpt of another file that a problem speaks of.
 const ELSEWHERE: &str = "… and this belongs to it";
@@ -82,6 +83,12 @@ impl Problems {
     pub fn new(mut list: Vec<Problem>, sources: Sources) -> Problems {
         let key = |problem: &Problem| problem.labels.first().map(|(place, _)| (place.file, place.start));
         list.sort_by_key(key);
+        for problem in &mut list {
+            // Before lines are folded: a secret in two lines is not found any more.
+            hide_in(&mut problem.what);
+            problem.labels.iter_mut().for_each(|(_, label)| hide_in(label));
+            problem.help.iter_mut().for_each(hide_in);
+        }
         let mut seen = HashSet::new();
         list.retain(|problem| seen.insert((problem.what.clone(), key(problem))));
         Problems { list, sources }

@@ -102,7 +102,7 @@ impl<'de> Reader<'de, '_> {
     fn core(self, wanted: &str) -> Result<Core, Complaint> {
         let scalar = self.scalar(wanted)?;
         let found = match scalar.style {
-            Style::Plain | Style::Rendered => core(&scalar.text),
+            Style::Plain | Style::Rendered | Style::Secret => core(&scalar.text),
             Style::Quoted | Style::Block => {
                 let complaint = Complaint::wants(wanted, "a text");
                 return Err(match core(&scalar.text) {

@@ -12,6 +12,7 @@ use super::facts::{self, FACTS};
 use super::problem::{Problem, Problems};
 use super::scope::{Scope, Vars};
 use super::template::Engine;
+use super::vault::Vault;
 use super::yaml::Node;
 use super::{Item, Spec};
 use crate::resource::Failure;
@@ -25,6 +26,8 @@ pub struct Unresolved {
     pub vars: Vars,
     pub overlays: Vec<Vars>,
     pub command_line: Vec<(String, Node)>,
+    /// What was read of the secrets stays read.
+    pub vault: Vault,
     /// By the spec's index of the host.
     pub hosts: HashMap<usize, OnHost>,
 }
@@ -70,7 +73,7 @@ impl Spec {
         results: &mut Results,
     ) -> Vec<(usize, Draft)> {
         let Unresolved { vars, overlays, command_line, .. } = &self.unresolved;
-        let engine = Engine::new();
+        let engine = Engine::new(self.unresolved.vault.clone());
         let seen = facts::as_seen(facts);
         let mut scopes: HashMap<usize, Scope<'_>> = HashMap::new();
         let mut there = Vec::new();

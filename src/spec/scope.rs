@@ -12,9 +12,7 @@ use super::at::{At, Place};
 use super::desk::Desk;
 use super::facts::{self, FACTS};
 use super::problem::Problem;
-use super::template::{
-    self, Anything, Captured, Engine, Kind, from_jinja, inside_braces, is_template, to_jinja,
-};
+use super::template::{self, Anything, Captured, Engine, Kind, from_jinja, inside_braces, is_template};
 use super::yaml::{DEPTH, Node, Scalar, Style, Value};
 
 /// So many variables may stand on one another.
@@ -22,6 +20,9 @@ const CHAIN: usize = 100;
 
 /// So many values may one variable hold.
 const VALUES: usize = 200_000;
+
+/// The name that templates know the secrets by.
+const SECRETS: &str = "secrets";
 
 /// A variable's name and value as they are written.
 pub type Vars = Vec<(At<String>, Node)>;
@@ -89,7 +90,7 @@ impl<'a> Scope<'a> {
 
     /// Gives a name a value that is final: `host`, `item`, what `--var` says.
     pub fn set(&mut self, name: &str, value: Node) {
-        let jinja = to_jinja(&value);
+        let jinja = self.engine.vault.variable(&value);
         self.put(name, &State::Value(Rc::new(value), jinja));
     }
 
@@ -109,6 +110,11 @@ impl<'a> Scope<'a> {
             true => self.set_object("captured", Jinja::from_object(Captured)),
             false => self.unset("captured"),
         }
+    }
+
+    /// Makes placeholders stand for secrets, whose values will not be used.
+    pub fn pretend(&self, pretends: bool) {
+        self.engine.vault.pretend(pretends);
     }
 
     /// Makes a name mean whatever is asked of it.
@@ -133,7 +139,9 @@ impl<'a> Scope<'a> {
     /// The node with everything in it rendered.
     pub fn render(&mut self, desk: &mut Desk, node: &Node) -> Result<Node, NoValue> {
         match &node.value {
-            Value::Scalar(Scalar { text, style }) if *style != Style::Rendered && is_template(text) => {
+            Value::Scalar(Scalar { text, style })
+                if !matches!(style, Style::Rendered | Style::Secret) && is_template(text) =>
+            {
                 self.render_text(desk, text, node.place)
             }
             Value::Scalar(_) => Ok(node.clone()),
@@ -161,18 +169,35 @@ impl<'a> Scope<'a> {
         if is_template(&key.value)
             && let Value::Scalar(scalar) = self.render_text(desk, &key.value, key.place)?.value
         {
+            if scalar.style == Style::Secret {
+                desk.report(
+                    Problem::at(key.place, "a key cannot hold a secret")
+                        .label("keys are shown")
+                        .help("put the secret into the value"),
+                );
+                return Err(NoValue::Broken);
+            }
             key.value = scalar.text;
         }
         Ok((key, value?))
     }
 
     fn render_text(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<Node, NoValue> {
+        let watch = self.engine.vault.watch();
         let rendered = self.render_text_now(desk, text, place);
         if matches!(rendered, Err(NoValue::Late)) && self.is_worth_a_trial(desk, place) {
             // For the sake of the problems in it.
             drop(self.tried(|trial| trial.render_text_now(desk, text, place)));
         }
-        rendered
+        self.report_unread(desk, place);
+        rendered.map(|node| if watch.has_used() { node.made_secret() } else { node })
+    }
+
+    /// Secrets that were asked for and cannot be had.
+    fn report_unread(&self, desk: &mut Desk, place: Place) {
+        for problem in self.engine.vault.take_unread() {
+            desk.report(problem.also(place, "needed here"));
+        }
     }
 
     fn render_text_now(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<Node, NoValue> {
@@ -194,13 +219,20 @@ impl<'a> Scope<'a> {
         Ok(Node::scalar(rendered, Style::Rendered, place))
     }
 
-    /// A template file's text, rendered. `place` is all of it.
-    pub fn render_file(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<String, NoValue> {
+    /// A template file's text, rendered, and whether a secret is in it. `place` is all of the file.
+    pub fn render_file(
+        &mut self,
+        desk: &mut Desk,
+        text: &str,
+        place: Place,
+    ) -> Result<(String, bool), NoValue> {
+        let watch = self.engine.vault.watch();
         let rendered = self.render_file_now(desk, text, place);
         if matches!(rendered, Err(NoValue::Late)) && self.is_worth_a_trial(desk, place) {
             drop(self.tried(|trial| trial.render_file_now(desk, text, place)));
         }
-        rendered
+        self.report_unread(desk, desk.sources.first_line(place));
+        Ok((rendered?, watch.has_used()))
     }
 
     fn render_file_now(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<String, NoValue> {
@@ -223,11 +255,20 @@ impl<'a> Scope<'a> {
     fn holds_now(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<bool, NoValue> {
         let names = self.engine.expression_names(text);
         let names = names.map_err(|error| self.report(desk, &error, text, Kind::Expression, place))?;
-        let context = self.context(desk, &names, text, Kind::Expression, place)?;
-        let value = self
-            .engine
-            .expression(text, context)
-            .unwrap_or_else(|| Err(Error::new(ErrorKind::SyntaxError, "not an expression")));
+        let watch = self.engine.vault.watch();
+        let before = self.engine.vault.pretend(true);
+        let context = self.context(desk, &names, text, Kind::Expression, place);
+        let value = context.map(|context| self.engine.expression(text, context));
+        self.engine.vault.pretend(before);
+        let value = value?.unwrap_or_else(|| Err(Error::new(ErrorKind::SyntaxError, "not an expression")));
+        if watch.has_used() {
+            desk.report(
+                Problem::at(place, "`when` cannot look at a secret")
+                    .label("what is done would tell of it")
+                    .help("decide by a variable: when: with_tls, and with_tls: true under `vars`"),
+            );
+            return Err(NoValue::Broken);
+        }
         value
             .map(|value| value.is_true())
             .map_err(|error| self.report(desk, &error, text, Kind::Expression, place))
@@ -249,17 +290,17 @@ impl<'a> Scope<'a> {
             is_late = !self.resolved.contains_key(FACTS);
         }
         for name in names {
-            if let Some(what) = not_yet(name) {
-                let at = template::locate(name, text, 0, place, &desk.sources).unwrap_or(place);
-                desk.problems.push(
-                    Problem::at(at, format!("`{name}` is not available yet"))
-                        .label("this version of converge does not have it")
-                        .help(what),
-                );
-                return Err(NoValue::Broken);
+            if name == SECRETS {
+                values.push((SECRETS, self.engine.vault.as_seen()));
+                continue;
             }
             match self.lookup(desk, name, place) {
-                Ok(Lookup::Value(_, value)) => values.push((name.as_str(), value)),
+                Ok(Lookup::Value(node, value)) => {
+                    if matches!(&node.value, Value::Scalar(scalar) if scalar.style == Style::Secret) {
+                        self.engine.vault.note_use();
+                    }
+                    values.push((name.as_str(), value));
+                }
                 Ok(Lookup::Unknown) => is_doubtful = true,
                 // What is wrong with the others is told all the same.
                 Err(NoValue::Late) => is_late = true,
@@ -291,7 +332,7 @@ impl<'a> Scope<'a> {
     ) -> Result<Option<Rc<Node>>, NoValue> {
         let mut parts = path.split('.');
         let name = parts.next().unwrap_or(path);
-        if matches!(name, "captured" | FACTS) || not_yet(name).is_some() {
+        if matches!(name, "captured" | FACTS | SECRETS) {
             return Ok(None);
         }
         let Lookup::Value(node, _) = self.lookup(desk, name, place)? else { return Ok(None) };
@@ -341,7 +382,12 @@ impl<'a> Scope<'a> {
         }
         match rendered {
             Ok(node) => {
-                let (node, value) = (Rc::new(node.clone()), to_jinja(&node));
+                let value = self.engine.vault.variable(&node);
+                let node = Rc::new(node);
+                if self.engine.vault.is_pretending() && node.secret().is_some() {
+                    // A placeholder is in it, which is not to be found by whoever needs the secret.
+                    return Ok(Lookup::Value(node, value));
+                }
                 self.resolved.insert(name.to_owned(), State::Value(Rc::clone(&node), value.clone()));
                 Ok(Lookup::Value(node, value))
             }
@@ -373,7 +419,9 @@ impl<'a> Scope<'a> {
         if self.is_trial && !self.is_wrong_anywhere(error, text, kind) {
             return NoValue::Broken;
         }
+        let secrets: Vec<String> = self.engine.vault.names().collect();
         let mut known: Vec<&str> = self.declared.keys().copied().collect();
+        known.extend(secrets.iter().map(String::as_str));
         known.extend(self.resolved.keys().map(String::as_str));
         known.sort_unstable();
         let problem = template::problem(error, text, kind, place, &desk.sources, &known);
@@ -388,12 +436,4 @@ fn is_plain_path(text: &str) -> bool {
             && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     text.split('.').all(is_name) && !matches!(text, "true" | "false" | "none" | "True" | "False" | "None")
-}
-
-/// Names that the language has and this version does not.
-fn not_yet(name: &str) -> Option<&'static str> {
-    match name {
-        "secrets" => Some("give the value with --var, or keep it in a file on the host"),
-        _ => None,
-    }
 }

@@ -11,6 +11,7 @@ use super::at::{At, Place, Sources, small};
 use super::near;
 use super::problem::Problem;
 use super::scalar::{Core, core};
+use super::vault::Vault;
 use super::yaml::{Node, Scalar, Style, Value};
 use crate::attribute::quote;
 
@@ -23,13 +24,15 @@ const FUEL: u64 = 20_000_000;
 pub struct Engine {
     strings: Environment<'static>,
     files: Environment<'static>,
+    /// What templates see as `secrets`.
+    pub vault: Vault,
 }
 
 impl Engine {
-    pub fn new() -> Engine {
+    pub fn new(vault: Vault) -> Engine {
         // `${#list[@]}` is a shell's length of a list, and no string of a spec needs comments.
         let strings = environment("{##", "##}");
-        Engine { strings, files: environment("{#", "#}") }
+        Engine { strings, files: environment("{#", "#}"), vault }
     }
 
     fn of(&self, kind: Kind) -> &Environment<'static> {
@@ -244,6 +247,12 @@ pub fn problem(
         if !name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.') {
             let help = format!("add what is missing, or write {{{{ {name} | default(\"…\") }}}}");
             return Problem { help: Some(help), ..problem.label("there is no such value") };
+        }
+        if let Some(name) = name.strip_prefix("secrets.")
+            && near::nearest(&format!("secrets.{name}"), known.iter().copied()).is_none()
+        {
+            let declared = format!("declare where it comes from: secrets: {{{name}: {{env: NAME}}}}");
+            return problem.label("no secret of this name").help(declared);
         }
         return problem.help(match (near::nearest(name, known.iter().copied()), name.rsplit_once('.')) {
             (Some(near), _) => format!("did you mean `{near}`?"),

@@ -5,6 +5,7 @@
 //! file has to fear their size or a cycle.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 
@@ -33,10 +34,19 @@ pub enum Value {
     Mapping(Vec<(At<String>, Node)>),
 }
 
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct Scalar {
     pub text: String,
     pub style: Style,
+}
+
+impl fmt::Debug for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.style {
+            Style::Secret => f.write_str("(secret)"),
+            style => write!(f, "{style:?} {:?}", self.text),
+        }
+    }
 }
 
 /// How a scalar is written, which decides whether it may be other than a text.
@@ -48,6 +58,8 @@ pub enum Style {
     Block,
     /// A template gave it: a text, and a number or boolean where one is wanted.
     Rendered,
+    /// The same, and a secret had a part in it.
+    Secret,
 }
 
 impl Node {
@@ -74,6 +86,29 @@ impl Node {
     pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(scalar)
             if scalar.style == Style::Plain && super::scalar::core(&scalar.text) == super::scalar::Core::Null)
+    }
+
+    /// Where the first secret in it is.
+    pub fn secret(&self) -> Option<Place> {
+        match &self.value {
+            Value::Scalar(scalar) => (scalar.style == Style::Secret).then_some(self.place),
+            Value::Sequence(items) => items.iter().find_map(Node::secret),
+            Value::Mapping(entries) => entries.iter().find_map(|(_, value)| value.secret()),
+        }
+    }
+
+    /// The same value, made from a secret.
+    pub fn made_secret(self) -> Node {
+        let place = self.place;
+        let value = match self.value {
+            Value::Scalar(_) if self.is_null() => self.value,
+            Value::Scalar(Scalar { text, .. }) => Value::Scalar(Scalar { text, style: Style::Secret }),
+            Value::Sequence(items) => Value::Sequence(items.into_iter().map(Node::made_secret).collect()),
+            Value::Mapping(entries) => {
+                Value::Mapping(entries.into_iter().map(|(key, value)| (key, value.made_secret())).collect())
+            }
+        };
+        Node { value, place }
     }
 
     /// How many values it holds, itself included.

@@ -191,7 +191,11 @@ fn sudo_gets_its_password_and_a_wrong_one_is_told() {
     node.close();
     // Where none is wanted, it is not sent.
     reached(reach(&sudo(sshd.host("ubash")), &options), "ubash").close();
+    // A host's own goes before that of the command line.
     options.become_password = Some("wrong".into());
+    let own = Host { become_password: Some("secret".into()), ..host.clone() };
+    reached(reach(&own, &options), "uzsh").close();
+    assert!(!format!("{own:?} {options:?}").contains("\"secret\""), "Debug tells no password");
     let failure = refused(reach(&host, &options)).failure;
     assert!(failure.reason.contains("does not take the password of uzsh"), "{failure:?}");
 }

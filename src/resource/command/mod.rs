@@ -6,6 +6,7 @@ mod record;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,7 @@ use crate::system::commands::Invocation;
 ///
 /// Guards run in the command's `directory`, as its `user`, with its `environment`. The command
 /// must end within `timeout` (60s), or it is killed with all its children; it has no terminal.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "controller", schemars(transform = super::rules::one_of(&["creates", "removes", "unless", "only_if", "on_change_of", "always"])))]
 #[cfg_attr(feature = "controller", schemars(transform = super::rules::excludes("always", true, &["creates", "removes", "unless", "only_if", "on_change_of"])))]
@@ -113,7 +114,16 @@ fn is_zero(codes: &Vec<u8>) -> bool {
     *codes == zero()
 }
 
+/// Without environment and input, which may hold secrets.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").field("name", &self.name).field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
 impl Command {
+    pub const SECRETS: &'static [&'static str] = &["environment", "stdin"];
+
     pub const EXAMPLE: &'static str = "\
 - command: date > /var/tmp/first-converged
   creates: /var/tmp/first-converged

@@ -75,6 +75,8 @@ pub struct Directory {
 }
 
 impl Directory {
+    pub const SECRETS: &'static [&'static str] = &[];
+
     pub const EXAMPLE: &'static str = "\
 - directory: /srv/www
   mode: 755

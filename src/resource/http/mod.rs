@@ -9,6 +9,7 @@ mod trust;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,7 @@ use trust::Trust;
 /// SSL_CERT_FILE, else in the system's bundle (of the package `ca-certificates`). Proxies that the
 /// environment names (HTTP_PROXY and its kin) are not used. Of a body, the first megabyte is
 /// read, and only where something is expected of it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "controller", schemars(transform = super::rules::excludes("insecure", true, &["ca_file"])))]
 #[serde(deny_unknown_fields)]
@@ -123,7 +124,16 @@ fn is_ten_seconds(span: &Span) -> bool {
     *span == ten_seconds()
 }
 
+/// Without what is sent and expected, which may hold secrets.
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Http {
+    pub const SECRETS: &'static [&'static str] = &["headers", "body_contains", "body_matches", "json"];
+
     pub const EXAMPLE: &'static str = "\
 - http: https://localhost:8443/login
   status: 200

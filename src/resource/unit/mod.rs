@@ -120,6 +120,8 @@ struct Seen {
 }
 
 impl Unit {
+    pub const SECRETS: &'static [&'static str] = &["content"];
+
     pub const EXAMPLE: &'static str = "\
 - unit: converge-example
   state: active

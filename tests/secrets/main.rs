@@ -1,0 +1,9 @@
+//! Secrets: where they come from, when they are read, and that nothing tells of them.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod case;
+mod processes;
+mod shown;
+mod sources;
