@@ -12,6 +12,9 @@ use super::yaml::{self, Node, Value};
 
 const KEYS: &[&str] = &["vars", "secrets", "include", "hosts", "groups", "resources"];
 
+/// What templates see under a name of the language's own.
+const TAKEN: &[&str] = &["host", "item", "facts", "secrets", "captured", "loop", "self"];
+
 /// How deep files may include each other.
 const INCLUDE_DEPTH: usize = 32;
 
@@ -20,11 +23,19 @@ const INCLUDE_DEPTH: usize = 32;
 pub struct Gathered {
     /// Later ones win: an including file comes after what it includes.
     pub vars: Vars,
-    pub hosts: Vec<(At<String>, Node)>,
+    pub hosts: Vec<DeclaredHost>,
     pub groups: Vec<(At<String>, Node)>,
     pub blocks: Vec<Block>,
     /// The `vars` that `include` gives to a file, by `Block::overlay`. The first is empty.
     pub overlays: Vec<Vars>,
+}
+
+/// An entry of `hosts`.
+pub struct DeclaredHost {
+    pub name: At<String>,
+    pub node: Node,
+    /// The `vars` that its file was included with.
+    pub overlay: usize,
 }
 
 /// A list of resources and what they are for.
@@ -53,24 +64,53 @@ struct Reading<'a> {
     desk: &'a mut Desk,
     gathered: &'a mut Gathered,
     /// The files that are being read, outermost first.
-    open: Vec<PathBuf>,
+    open: Vec<Open>,
     /// Files that were included without `vars`: once is enough.
     done: Vec<PathBuf>,
 }
 
+/// A file that is being read.
+struct Open {
+    /// One file under two names is still one file.
+    identity: PathBuf,
+    path: PathBuf,
+    /// Where `include` names it.
+    named: Option<Place>,
+}
+
 impl Reading<'_> {
+    /// `place` names a file that is open: the `first` of them that are.
+    fn circle(&mut self, first: usize, place: Place, path: &Path) {
+        let steps = &self.open[first..];
+        let what = match steps {
+            [only] => format!("{} includes itself", only.path.display()),
+            _ => "these files include each other in a circle".to_owned(),
+        };
+        let mut problem = Problem::at(place, what).label(format!("leads back to {}", path.display()));
+        for step in &steps[1..] {
+            if let Some(named) = step.named {
+                problem = problem.also(named, format!("leads to {}", step.path.display()));
+            }
+        }
+        self.desk.report(problem.help("remove one of these includes"));
+    }
+
     /// `named` is where `include` names it.
     fn file(&mut self, path: &Path, named: Option<Place>, overlay: usize) {
         let identity = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if let Some(place) = named
-            && (self.open.contains(&identity) || self.open.len() > INCLUDE_DEPTH)
+            && let Some(first) = self.open.iter().position(|open| open.identity == identity)
         {
-            self.desk.report(
-                Problem::at(place, "files include each other in a circle")
-                    .label("is being read already")
-                    .help("remove one of the includes"),
+            return self.circle(first, place, path);
+        }
+        if let Some(place) = named
+            && self.open.len() > INCLUDE_DEPTH
+        {
+            return self.desk.report(
+                Problem::at(place, format!("more than {INCLUDE_DEPTH} files that include one another"))
+                    .label("here it becomes too deep")
+                    .help("include them all from one file"),
             );
-            return;
         }
         if overlay == 0 && self.done.contains(&identity) {
             return;
@@ -91,7 +131,7 @@ impl Reading<'_> {
         };
         let text = self.desk.sources.text(whole).to_owned();
         let document = yaml::parse(&text, whole);
-        self.open.push(identity.clone());
+        self.open.push(Open { identity: identity.clone(), named, path: path.to_owned() });
         match document {
             Err(problem) => {
                 self.desk.is_incomplete = true;
@@ -144,11 +184,12 @@ impl Reading<'_> {
             match key.value.as_str() {
                 "include" => {}
                 "vars" => {
-                    let vars = self.entries(&key, node, "name: value");
+                    let vars = self.vars(&key, node);
                     self.gathered.vars.extend(vars);
                 }
                 "hosts" => {
                     let hosts = self.entries(&key, node, "name: {address: …}");
+                    let hosts = hosts.into_iter().map(|(name, node)| DeclaredHost { name, node, overlay });
                     self.gathered.hosts.extend(hosts);
                 }
                 "groups" => {
@@ -174,6 +215,13 @@ impl Reading<'_> {
                 }
             }
         }
+    }
+
+    /// The entries of `vars`, whose names are the user's own.
+    fn vars(&mut self, key: &At<String>, node: Node) -> Vars {
+        let vars = self.entries(key, node, "name: value");
+        check_names(self.desk, &vars);
+        vars
     }
 
     /// The entries of a top-level mapping; nothing where there is nothing.
@@ -271,7 +319,7 @@ impl Reading<'_> {
             match key.value.as_str() {
                 "file" => {}
                 "vars" => {
-                    let own = self.entries(key, node.clone(), "name: value");
+                    let own = self.vars(key, node.clone());
                     vars.extend(own);
                 }
                 other => self.desk.report(
@@ -297,5 +345,16 @@ impl Reading<'_> {
             None => overlay,
         };
         self.file(&directory.join(&file.text), Some(place), overlay);
+    }
+}
+
+/// Names that the language gives a meaning to cannot be variables: nobody could see those.
+pub fn check_names(desk: &mut Desk, vars: &Vars) {
+    for (name, _) in vars.iter().filter(|(name, _)| TAKEN.contains(&name.value.as_str())) {
+        desk.report(
+            Problem::at(name.place, format!("`{}` cannot be the name of a variable", name.value))
+                .label("the language has a meaning for it")
+                .help("give the variable another name"),
+        );
     }
 }

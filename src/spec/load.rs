@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::at::Place;
+use super::at::{At, Place};
 use super::connect::{self, Web};
 use super::desk::Desk;
 use super::entry::{self, Draft, Items};
-use super::gather::{Block, Gathered, Target, gather};
+use super::gather::{Block, Gathered, Target, check_names, gather};
 use super::hosts::{Inventory, Layers, THIS_MACHINE};
 use super::problem::Problem;
 use super::reference::{Index, Resolver};
@@ -34,7 +34,7 @@ fn read(desk: &mut Desk, path: &Path, options: &LoadOptions) -> Option<Spec> {
     }
     let engine = Engine::new();
     let command_line = command_line(desk, &options.vars);
-    let layers = Layers { vars: &gathered.vars, command_line: &command_line };
+    let layers = Layers { vars: &gathered.vars, overlays: &gathered.overlays, command_line: &command_line };
     let mut inventory = Inventory::read(desk, &engine, &gathered.hosts, &gathered.groups, &layers);
     let Items { mut drafts, broken } = items(desk, &engine, &gathered, &inventory, &layers);
     look_through_vars(desk, &engine, &inventory, &layers);
@@ -80,6 +80,9 @@ fn command_line(desk: &mut Desk, vars: &[(String, String)]) -> Vec<(String, Node
             Err(problem) => desk.report(problem),
         }
     }
+    let named: Vec<_> =
+        values.iter().map(|(name, node)| (At::new(name.clone(), node.place), node.clone())).collect();
+    check_names(desk, &named);
     values
 }
 
@@ -116,7 +119,7 @@ fn items(
 fn targets(desk: &mut Desk, gathered: &Gathered, inventory: &Inventory, block: &Block) -> Vec<usize> {
     match &block.target {
         Target::ThisMachine(place) => {
-            if let Some((first, _)) = gathered.hosts.first() {
+            if let Some(first) = gathered.hosts.first().map(|host| &host.name) {
                 desk.report(
                     Problem::at(*place, "these resources do not say for which host they are")
                         .label("a plain list means this machine")
@@ -151,7 +154,8 @@ fn targets(desk: &mut Desk, gathered: &Gathered, inventory: &Inventory, block: &
 /// Mistakes in variables that nothing uses are mistakes too.
 fn look_through_vars(desk: &mut Desk, engine: &Engine, inventory: &Inventory, layers: &Layers<'_>) {
     let all_hosts: Vec<_> = inventory.hosts.iter().flat_map(|host| host.vars.iter().cloned()).collect();
-    let mut scope = Scope::new(engine, &[&all_hosts, layers.vars]);
+    let given: Vec<_> = layers.overlays.iter().flatten().cloned().collect();
+    let mut scope = Scope::new(engine, &[&all_hosts, &given, layers.vars]);
     scope.set_anything("host");
     scope.set_anything("item");
     for (name, value) in layers.command_line {

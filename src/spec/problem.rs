@@ -6,13 +6,16 @@ use std::fmt::{self, Display};
 
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
-    SourceCode, SourceSpan, SpanContents,
+    Severity, SourceCode, SourceSpan, SpanContents,
 };
 
 use super::at::{Place, Sources};
 
-/// Above the excerpt of another file that a problem speaks of.
+/// Above the excerpt of another place that a problem speaks of.
 const ELSEWHERE: &str = "… and this belongs to it";
+
+/// Labels that are so many lines apart are in one excerpt: a line of context each.
+const ONE_EXCERPT: usize = 3;
 
 /// A line of a file is shown up to so many bytes around what is wrong in it.
 const LINE_SHOWN: usize = 120;
@@ -29,6 +32,8 @@ pub struct Problem {
     pub labels: Vec<(Place, String)>,
     /// The way out.
     pub help: Option<String>,
+    /// It is allowed, and likely to bite.
+    pub is_warning: bool,
 }
 
 impl Problem {
@@ -38,11 +43,15 @@ impl Problem {
         if let Some((end, _)) = what.char_indices().nth(WORDS_SHOWN) {
             what.replace_range(end.., "…");
         }
-        Problem { what, labels: Vec::new(), help: None }
+        Problem { what, labels: Vec::new(), help: None, is_warning: false }
     }
 
     pub fn at(place: Place, what: impl Into<String>) -> Problem {
         Problem { labels: vec![(place, "here".to_owned())], ..Problem::new(what) }
+    }
+
+    pub fn warning(place: Place, what: impl Into<String>) -> Problem {
+        Problem { is_warning: true, ..Problem::at(place, what) }
     }
 
     /// What to write under the place itself.
@@ -71,7 +80,7 @@ impl Problem {
 }
 
 /// All that is wrong with a spec, and the files it is in.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Problems {
     list: Vec<Problem>,
     sources: Sources,
@@ -87,11 +96,15 @@ impl Problems {
         Problems { list, sources }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     pub fn list(&self) -> &[Problem] {
         &self.list
     }
 
-    /// Where a problem is, as in `specs/prod.yaml:27`.
+    /// Where a problem is, as in `specs/prod.yaml:27`; an editor jumps there.
     pub fn location(&self, problem: &Problem) -> Option<String> {
         problem.labels.first().map(|(place, _)| self.sources.location(*place))
     }
@@ -133,10 +146,11 @@ impl Display for Problems {
 }
 
 /// A problem as miette wants it: the excerpt of one file, and one more report for each other
-/// file that it speaks of.
+/// place that it speaks of and that would come before it.
 #[derive(Debug)]
 struct Report<'a> {
     what: &'a str,
+    is_warning: bool,
     help: Option<&'a str>,
     excerpt: Option<Excerpt<'a>>,
     labels: Vec<LabeledSpan>,
@@ -150,19 +164,21 @@ impl<'a> Report<'a> {
         }
         let first = problem.labels.first().map(|(place, _)| place.file);
         let in_first = first.and_then(|file| by_file.remove(&file)).unwrap_or_default();
-        let help = problem.help.as_deref();
-        let mut reports = vec![Report::one(&problem.what, help, &in_first, sources)];
-        let elsewhere = by_file.into_values();
-        reports.extend(elsewhere.map(|labels| Report::one(ELSEWHERE, None, &labels, sources)));
+        let (shown, above) = from_the_first(in_first, sources);
+        let mut reports = vec![Report::one(problem, &problem.what, problem.help.as_deref(), &shown, sources)];
+        let elsewhere = (!above.is_empty()).then_some(above).into_iter().chain(by_file.into_values());
+        reports.extend(elsewhere.map(|labels| Report::one(problem, ELSEWHERE, None, &labels, sources)));
         reports
     }
 
     fn one(
+        problem: &Problem,
         what: &'a str,
         help: Option<&'a str>,
         labels: &[&'a (Place, String)],
         sources: &'a Sources,
     ) -> Report<'a> {
+        let is_warning = problem.is_warning;
         let excerpt = labels.first().map(|(place, _)| Excerpt::of(sources, place.file));
         let labels = labels.iter().enumerate().map(|(number, (place, label))| {
             let place = sources.first_line(*place);
@@ -175,8 +191,26 @@ impl<'a> Report<'a> {
         let mut labels: Vec<_> = labels.collect();
         // miette puts labels of one excerpt together only where they follow each other.
         labels.sort_by_key(LabeledSpan::offset);
-        Report { what, help, excerpt, labels }
+        Report { what, is_warning, help, excerpt, labels }
     }
+}
+
+/// The labels of one file, and apart from them those that stand further up than the excerpt of
+/// the first: where the problem is comes first, since that is where editors jump.
+fn from_the_first<'a>(
+    labels: Vec<&'a (Place, String)>,
+    sources: &Sources,
+) -> (Vec<&'a (Place, String)>, Vec<&'a (Place, String)>) {
+    let Some((first, _)) = labels.first() else { return (labels, Vec::new()) };
+    let mut lines: Vec<usize> = labels.iter().map(|(place, _)| sources.line(*place)).collect();
+    lines.sort_unstable();
+    let mut top = sources.line(*first);
+    for line in lines.into_iter().rev() {
+        if line < top && top - line <= ONE_EXCERPT {
+            top = line;
+        }
+    }
+    labels.into_iter().partition(|(place, _)| sources.line(*place) >= top)
 }
 
 impl Display for Report<'_> {
@@ -188,6 +222,10 @@ impl Display for Report<'_> {
 impl std::error::Error for Report<'_> {}
 
 impl Diagnostic for Report<'_> {
+    fn severity(&self) -> Option<Severity> {
+        Some(if self.is_warning { Severity::Warning } else { Severity::Error })
+    }
+
     fn help<'b>(&'b self) -> Option<Box<dyn Display + 'b>> {
         self.help.map(|help| Box::new(help) as Box<dyn Display>)
     }
@@ -226,7 +264,8 @@ impl<'a> Excerpt<'a> {
         column: usize,
     ) -> Box<dyn SpanContents<'b> + 'b> {
         let (name, span) = (self.name.clone(), (start, text.len()).into());
-        Box::new(MietteSpanContents::new_named(name, text.as_bytes(), span, line, column, 1))
+        let lines = text.lines().count();
+        Box::new(MietteSpanContents::new_named(name, text.as_bytes(), span, line, column, lines))
     }
 
     /// Forth or back to where a character begins.
@@ -260,7 +299,8 @@ impl SourceCode for Excerpt<'_> {
         if before == 0 && after == 0 {
             // For the head of the excerpt: `file:line:column`.
             let line = self.sources.lines(self.file, first, last, 0, 0);
-            let (text, column) = (&self.text[first..last], first - line.start);
+            let column = self.text[line.start..first].chars().count();
+            let text = &self.text[first..last];
             return Ok(self.contents(text, first, line.first_line, column));
         }
         if last > self.text.len() {

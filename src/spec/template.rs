@@ -1,5 +1,6 @@
 //! `{{ … }}`: the Jinja engine, and how its errors point into the file.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -42,9 +43,7 @@ impl Engine {
     /// The names that a template takes from outside.
     pub fn names(&self, text: &str, kind: Kind) -> Result<Vec<String>, Error> {
         let template = self.of(kind).template_from_str(text)?;
-        let mut names: Vec<_> = template.undeclared_variables(false).into_iter().collect();
-        names.sort();
-        Ok(names)
+        Ok(with_sliced(template.undeclared_variables(false), text))
     }
 
     pub fn render(&self, text: &str, kind: Kind, context: Jinja) -> Result<String, Error> {
@@ -69,10 +68,25 @@ impl Engine {
     /// Whether it can be understood at all, and which names it takes.
     pub fn expression_names(&self, text: &str) -> Result<Vec<String>, Error> {
         let expression = self.strings.compile_expression(text)?;
-        let mut names: Vec<_> = expression.undeclared_variables(false).into_iter().collect();
-        names.sort();
-        Ok(names)
+        Ok(with_sliced(expression.undeclared_variables(false), text))
     }
+}
+
+/// minijinja 3.0 does not count the `a` of `a[1:]` among a template's names.
+fn with_sliced(mut names: HashSet<String>, text: &str) -> Vec<String> {
+    for (at, _) in text.match_indices('[') {
+        let inside = text[at + 1..].split(']').next().unwrap_or("");
+        let before = &text[..at];
+        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+        let path = &before[before.trim_end_matches(is_word).len()..];
+        let name = path.split('.').next().unwrap_or("");
+        if inside.contains(':') && name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
+            names.insert(name.to_owned());
+        }
+    }
+    let mut names: Vec<_> = names.into_iter().collect();
+    names.sort();
+    names
 }
 
 /// Where a template stands.
