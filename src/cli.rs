@@ -4,7 +4,7 @@
 use clap::builder::Styles;
 use clap::{ColorChoice, Parser, Subcommand};
 
-use crate::command::{apply, completions, graph, plan, validate};
+use crate::command::{apply, completions, graph, plan, validate, vars};
 
 /// The spec or the command line is wrong; nothing was touched.
 pub const WRONG: u8 = 3;
@@ -33,6 +33,7 @@ enum Command {
     Plan(plan::Args),
     Apply(apply::Args),
     Graph(graph::Args),
+    Vars(vars::Args),
     Completions(completions::Args),
 }
 
@@ -51,6 +52,7 @@ pub fn main() -> u8 {
         Command::Plan(args) => plan::run(&args),
         Command::Apply(args) => apply::run(&args),
         Command::Graph(args) => graph::run(&args),
+        Command::Vars(args) => vars::run(&args),
         Command::Completions(args) => completions::run::<Cli>(&args),
     }
 }

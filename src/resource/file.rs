@@ -102,6 +102,10 @@ impl Resource for File {
         }
     }
 
+    fn can_wait(&self) -> bool {
+        false
+    }
+
     fn validate(&self) -> Vec<Invalid> {
         let mut invalid = Vec::new();
         let contents = [
@@ -141,7 +145,7 @@ impl Resource for File {
                 ));
             }
             if given.is_empty() && self.state == Presence::Present {
-                invalid.push(Invalid::new(
+                invalid.push(Invalid::lack(
                     "validate",
                     "there is no content to validate",
                     "add `content`, `source` or `template`, or leave `validate` out",

@@ -155,16 +155,22 @@ impl Web {
     }
 }
 
-/// One path declared as two kinds of file.
+/// One path declared as two kinds of file, or as a file and as what writes its own.
 fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
     const KINDS: &[&str] = &["directory", "file", "symlink"];
+    const WRITERS: &[&str] = &["unit", "program"];
     let Thing::Path(path) = thing else { return };
     let (a, b) = (first.resource.type_word(), second.resource.type_word());
-    if a == b || !KINDS.contains(&a) || !KINDS.contains(&b) || first.skipped_by_when.is_some() {
+    let both = |of: &[&str]| of.contains(&a) && of.contains(&b);
+    if a == b || !both(&[KINDS, WRITERS].concat()) || first.skipped_by_when.is_some() {
         return;
     }
+    let what = match both(KINDS) {
+        true => format!("{path} is declared as a `{a}` and as a `{b}`"),
+        false => format!("{path} is declared by a `{a}` and by a `{b}`"),
+    };
     desk.report(
-        Problem::at(second.place, format!("{path} is declared as a `{a}` and as a `{b}`"))
+        Problem::at(second.place, what)
             .label(format!("a `{b}` here"))
             .also(first.place, format!("a `{a}` here"))
             .help("a path is one thing: keep one of them"),

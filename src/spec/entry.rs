@@ -13,7 +13,7 @@ use super::read::Entry;
 use super::reference::references;
 use super::scope::{Reported, Scope};
 use super::template;
-use super::whole::{Entries, read_all};
+use super::whole::{Entries, read_all, read_most};
 use super::yaml::{Node, Style, Value};
 use crate::attribute::Span;
 use crate::inventory::Wait;
@@ -278,7 +278,7 @@ impl Context<'_> {
             AnyResource::read(self.word, entries)
                 .unwrap_or_else(|| Err(serde::de::Error::custom("no such type")))
         };
-        let resource = read_all(&own, place, &about, COMMON, unrendered, problems, read);
+        let (resource, is_whole) = read_most(&own, place, &about, COMMON, unrendered, problems, read);
         let (references_of, common): (Vec<&Entry>, Vec<&Entry>) =
             common.into_iter().partition(|(key, _)| key.value == "depends_on");
         let common = read_all(&common, place, &about, &[], unrendered, problems, |entries| {
@@ -286,11 +286,15 @@ impl Context<'_> {
         });
         let references_of = references_of.first().filter(|(key, _)| !unrendered.contains(&key.place));
         let depends_on = references_of.map(|(_, node)| references(desk, node)).unwrap_or_default();
-        if !unrendered.is_empty() || desk.problems.len() > before {
+        let is_whole = is_whole && common.is_some() && desk.problems.len() == before;
+        let (resource, common) = (resource?, common.unwrap_or_default());
+        let draft =
+            Draft { host: self.host, resource, common, depends_on, skipped_by_when: None, place, entries };
+        if !is_whole {
+            beside::contradictions(desk, &draft, before);
             return None;
         }
-        let (resource, common) = (resource?, common?);
-        Some(Draft { host: self.host, resource, common, depends_on, skipped_by_when: None, place, entries })
+        Some(draft)
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Gathered {
     pub blocks: Vec<Block>,
     /// The `vars` that `include` gives to a file, by `Block::overlay`. The first is empty.
     pub overlays: Vec<Vars>,
+    /// The files that were given them.
+    pub overlaid: Vec<PathBuf>,
 }
 
 /// An entry of `hosts`.
@@ -54,7 +56,8 @@ pub enum Target {
 }
 
 pub fn gather(desk: &mut Desk, path: &Path) -> Gathered {
-    let mut gathered = Gathered { overlays: vec![Vars::new()], ..Gathered::default() };
+    let mut gathered =
+        Gathered { overlays: vec![Vars::new()], overlaid: vec![path.to_owned()], ..Gathered::default() };
     let mut reading = Reading { desk, gathered: &mut gathered, open: Vec::new(), done: Vec::new() };
     reading.file(path, None, 0);
     gathered
@@ -340,6 +343,7 @@ impl Reading<'_> {
         let overlay = match include.get("vars") {
             Some(_) => {
                 self.gathered.overlays.push(vars);
+                self.gathered.overlaid.push(directory.join(&file.text));
                 self.gathered.overlays.len() - 1
             }
             None => overlay,

@@ -10,6 +10,7 @@ use super::desk::Desk;
 use super::entry::{self, Draft, Items};
 use super::gather::{Block, Gathered, Target, check_names, gather};
 use super::hosts::{Inventory, Layers, THIS_MACHINE};
+use super::lint;
 use super::problem::Problem;
 use super::reference::{Index, Resolver};
 use super::scope::Scope;
@@ -23,7 +24,9 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Spec, Problems> {
     let spec = read(&mut desk, path, options);
     match spec {
         Some(spec) if desk.problems.is_empty() => Ok(spec),
-        _ => Err(Problems::new(desk.problems, desk.sources)),
+        // The sources went with the warnings of a spec that is none.
+        Some(spec) => Err(Problems::new(desk.problems, spec.warnings.into_sources())),
+        None => Err(Problems::new(desk.problems, desk.sources)),
     }
 }
 
@@ -61,11 +64,16 @@ fn read(desk: &mut Desk, path: &Path, options: &LoadOptions) -> Option<Spec> {
     {
         inventory.hosts[this_machine].takes_part = true;
     }
-    finish(desk, path, inventory, drafts, edges)
+    let warnings = match desk.problems.is_empty() {
+        true => lint::warnings(desk, &inventory, &drafts, &edges),
+        false => Vec::new(),
+    };
+    let spec = finish(desk, path, inventory, drafts, edges)?;
+    Some(Spec { warnings: Problems::new(warnings, std::mem::take(&mut desk.sources)), ..spec })
 }
 
 /// `--var name=value`, each as if it were a file of its own.
-fn command_line(desk: &mut Desk, vars: &[(String, String)]) -> Vec<(String, Node)> {
+pub(super) fn command_line(desk: &mut Desk, vars: &[(String, String)]) -> Vec<(String, Node)> {
     let mut values = Vec::new();
     for (name, text) in vars {
         let place = desk.sources.add(Path::new(&format!("--var {name}")), text.clone());
@@ -152,7 +160,12 @@ fn targets(desk: &mut Desk, gathered: &Gathered, inventory: &Inventory, block: &
 }
 
 /// Mistakes in variables that nothing uses are mistakes too.
-fn look_through_vars(desk: &mut Desk, engine: &Engine, inventory: &Inventory, layers: &Layers<'_>) {
+pub(super) fn look_through_vars(
+    desk: &mut Desk,
+    engine: &Engine,
+    inventory: &Inventory,
+    layers: &Layers<'_>,
+) {
     let all_hosts: Vec<_> = inventory.hosts.iter().flat_map(|host| host.vars.iter().cloned()).collect();
     let given: Vec<_> = layers.overlays.iter().flatten().cloned().collect();
     let mut scope = Scope::new(engine, &[&all_hosts, &given, layers.vars]);
@@ -204,8 +217,14 @@ fn finish(
         .map(|edge| Edge { before: renumbered(edge.before), after: renumbered(edge.after), ..edge })
         .collect();
     let graph = Graph::build(hosts.len(), items.len(), edges);
-    let mut spec =
-        Spec { path: path.to_owned(), files: desk.files.clone(), hosts, items, graph: Graph::default() };
+    let mut spec = Spec {
+        path: path.to_owned(),
+        files: desk.files.clone(),
+        hosts,
+        items,
+        graph: Graph::default(),
+        warnings: Problems::default(),
+    };
     match graph {
         Ok(graph) => spec.graph = graph,
         Err(cycles) => {

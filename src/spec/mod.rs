@@ -19,6 +19,8 @@ mod entry;
 mod gather;
 mod host;
 mod hosts;
+mod lint;
+pub mod listing;
 mod load;
 mod near;
 pub mod problem;
@@ -52,6 +54,8 @@ pub struct Spec {
     /// The resources, in the order of their declaration.
     pub items: Vec<Item>,
     pub graph: Graph,
+    /// What is allowed and likely to bite.
+    pub warnings: Problems,
 }
 
 /// A resource on a host, with what the spec says about dealing with it.
@@ -76,6 +80,15 @@ impl Spec {
         let item = &self.items[item];
         format!("{}/{}", self.hosts[item.host].name, item.resource.id())
     }
+}
+
+/// The variables of a spec, for everywhere and for its hosts, or for one host.
+pub fn variables(
+    path: &Path,
+    options: &LoadOptions,
+    host: Option<&str>,
+) -> Result<Vec<listing::Section>, Problems> {
+    listing::variables(path, options, host)
 }
 
 /// Reads, resolves and validates a spec. The problems are all that were found, not only the

@@ -100,6 +100,10 @@ impl Problems {
         self.list.is_empty()
     }
 
+    pub(super) fn into_sources(self) -> Sources {
+        self.sources
+    }
+
     pub fn list(&self) -> &[Problem] {
         &self.list
     }

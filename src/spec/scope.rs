@@ -1,7 +1,7 @@
 //! Which value a name has: the variables of the spec, of the host, of `--var`. They are
 //! resolved when they are first used, so that they may refer to each other in any order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use minijinja::{Error, ErrorKind, Value as Jinja};
@@ -30,7 +30,12 @@ pub struct Scope<'a> {
     resolved: HashMap<String, State>,
     /// The names under resolution, outermost first.
     path: Vec<String>,
+    /// Resolved variables that are made from a passing name: their values pass with it.
+    passing: HashSet<String>,
 }
+
+/// What has another value for each element of a `for_each`, or for each resource.
+const PASSING: &[&str] = &["item", "captured"];
 
 #[derive(Clone)]
 enum State {
@@ -55,17 +60,29 @@ impl<'a> Scope<'a> {
         for (name, node) in layers.iter().flat_map(|layer| layer.iter()) {
             declared.insert(name.value.as_str(), (name.place, node));
         }
-        Scope { engine, declared, resolved: HashMap::new(), path: Vec::new() }
+        let (resolved, path, passing) = (HashMap::new(), Vec::new(), HashSet::new());
+        Scope { engine, declared, resolved, path, passing }
     }
 
     /// Gives a name a value that is final: `host`, `item`, what `--var` says.
     pub fn set(&mut self, name: &str, value: Node) {
         let jinja = to_jinja(&value);
+        self.forget(name);
         self.resolved.insert(name.to_owned(), State::Value(Rc::new(value), jinja));
     }
 
     pub fn unset(&mut self, name: &str) {
+        self.forget(name);
         self.resolved.remove(name);
+    }
+
+    /// What was made from the value that `name` had.
+    fn forget(&mut self, name: &str) {
+        if PASSING.contains(&name) {
+            for name in self.passing.drain() {
+                self.resolved.remove(&name);
+            }
+        }
     }
 
     /// Makes `{{ captured.NAME }}` stay as it stands.
@@ -81,7 +98,8 @@ impl<'a> Scope<'a> {
         self.set_object(name, Jinja::from_object(Anything));
     }
 
-    fn set_object(&mut self, name: &str, object: Jinja) {
+    pub fn set_object(&mut self, name: &str, object: Jinja) {
+        self.forget(name);
         let nothing = Node::scalar("", Style::Plain, Place { file: 0, start: 0, end: 0 });
         self.resolved.insert(name.to_owned(), State::Value(Rc::new(nothing), object));
     }
@@ -93,6 +111,14 @@ impl<'a> Scope<'a> {
         for name in names {
             drop(self.lookup(desk, name, self.declared[name].0));
         }
+    }
+
+    /// A variable's value; None where nothing has this name.
+    pub fn value_of(&mut self, desk: &mut Desk, name: &At<String>) -> Result<Option<Rc<Node>>, Reported> {
+        Ok(match self.lookup(desk, &name.value, name.place)? {
+            Lookup::Value(node, _) => Some(node),
+            Lookup::Unknown => None,
+        })
     }
 
     /// The node with everything in it rendered.
@@ -183,7 +209,7 @@ impl<'a> Scope<'a> {
     ) -> Result<Jinja, Reported> {
         let mut values = Vec::new();
         for name in names {
-            if let Some(what) = not_yet(name) {
+            if let Some(what) = not_yet(name).filter(|_| !self.resolved.contains_key(name)) {
                 let at = template::locate(name, text, 0, place, &desk.sources).unwrap_or(place);
                 desk.problems.push(
                     Problem::at(at, format!("`{name}` is not available yet"))
@@ -223,6 +249,9 @@ impl<'a> Scope<'a> {
     }
 
     fn lookup(&mut self, desk: &mut Desk, name: &str, place: Place) -> Result<Lookup, Reported> {
+        if PASSING.contains(&name) || self.passing.contains(name) {
+            self.passing.extend(self.path.iter().cloned());
+        }
         match self.resolved.get(name) {
             Some(State::Value(node, value)) => return Ok(Lookup::Value(Rc::clone(node), value.clone())),
             Some(State::Broken) => return Err(Reported),
