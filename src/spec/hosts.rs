@@ -184,7 +184,8 @@ impl Inventory {
         let known = self.names();
         let problem =
             Problem::at(name.place, format!("there is no host or group `{}`", name.value)).label("unknown");
-        match near::nearest(&name.value, known.iter().copied()) {
+        let bare = name.value.strip_prefix("host:").unwrap_or(&name.value);
+        match near::nearest(bare, known.iter().copied()) {
             Some(near) => problem.help(format!("did you mean `{near}`?")),
             None => problem.help(format!("declare it under `hosts`: {}: {{address: …}}", name.value)),
         }

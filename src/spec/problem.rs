@@ -125,7 +125,7 @@ impl Problems {
             for report in Report::of(problem, &self.sources) {
                 // Writing to a string does not fail; what miette could not show is told in words.
                 if handler.render_report(&mut text, &report).is_err() {
-                    text.push_str(&problem.what);
+                    text.push_str(&harmless(&problem.what));
                 }
                 text.truncate(text.trim_end().len());
                 text.push_str("\n\n");
@@ -140,9 +140,10 @@ impl Problems {
 impl Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.list {
+            let what = harmless(&problem.what);
             match self.location(problem) {
-                Some(location) => writeln!(f, "{location}: {}", problem.what)?,
-                None => writeln!(f, "{}", problem.what)?,
+                Some(location) => writeln!(f, "{}: {what}", harmless(&location))?,
+                None => writeln!(f, "{what}")?,
             }
         }
         Ok(())
@@ -153,9 +154,9 @@ impl Display for Problems {
 /// place that it speaks of and that would come before it.
 #[derive(Debug)]
 struct Report<'a> {
-    what: &'a str,
+    what: Cow<'a, str>,
     is_warning: bool,
-    help: Option<&'a str>,
+    help: Option<Cow<'a, str>>,
     excerpt: Option<Excerpt<'a>>,
     labels: Vec<LabeledSpan>,
 }
@@ -188,14 +189,14 @@ impl<'a> Report<'a> {
             let place = sources.first_line(*place);
             let span = (place.start as usize, (place.end - place.start) as usize);
             match number {
-                0 => LabeledSpan::new_primary_with_span(Some(label.clone()), span),
-                _ => LabeledSpan::new_with_span(Some(label.clone()), span),
+                0 => LabeledSpan::new_primary_with_span(Some(harmless(label).into_owned()), span),
+                _ => LabeledSpan::new_with_span(Some(harmless(label).into_owned()), span),
             }
         });
         let mut labels: Vec<_> = labels.collect();
         // miette puts labels of one excerpt together only where they follow each other.
         labels.sort_by_key(LabeledSpan::offset);
-        Report { what, is_warning, help, excerpt, labels }
+        Report { what: harmless(what), is_warning, help: help.map(harmless), excerpt, labels }
     }
 }
 
@@ -219,7 +220,7 @@ fn from_the_first<'a>(
 
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.what)
+        f.write_str(&self.what)
     }
 }
 
@@ -231,7 +232,7 @@ impl Diagnostic for Report<'_> {
     }
 
     fn help<'b>(&'b self) -> Option<Box<dyn Display + 'b>> {
-        self.help.map(|help| Box::new(help) as Box<dyn Display>)
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -257,7 +258,8 @@ impl<'a> Excerpt<'a> {
     fn of(sources: &'a Sources, file: u32) -> Excerpt<'a> {
         let source = sources.get(file);
         let text = harmless(&source.text);
-        Excerpt { name: source.path.display().to_string(), text, sources, file }
+        let name = harmless(&source.path.display().to_string()).into_owned();
+        Excerpt { name, text, sources, file }
     }
 
     fn contents<'b>(

@@ -235,9 +235,11 @@ pub fn problem(
         let name = detail.strip_prefix('`').and_then(|rest| rest.split('`').next()).unwrap_or(&detail);
         let at = locate(name, text, range.start, place, sources).unwrap_or(place);
         let problem = Problem::at(at, format!("`{name}` is not defined")).label("no variable of this name");
-        return problem.help(match (near::nearest(name, known.iter().copied()), name.rsplit_once('.')) {
+        let near = near::nearest(name, known.iter().copied()).filter(|_| name != "item");
+        return problem.help(match (near, name.rsplit_once('.')) {
             (Some(near), _) => format!("did you mean `{near}`?"),
             (None, Some((whole, part))) => format!("`{whole}` has no `{part}`"),
+            (None, None) if name == "item" => "`item` is there where the resource has `for_each`".to_owned(),
             (None, None) if kind == Kind::Expression => {
                 format!("declare it under `vars`, or write: {name} is defined and …")
             }
@@ -249,6 +251,10 @@ pub fn problem(
     let snippet = text.get(range.clone()).unwrap_or("");
     let at = locate(snippet, text, range.start, place, sources).unwrap_or(place);
     let (what, help) = match error.kind() {
+        ErrorKind::SyntaxError if kind == Kind::Expression && text.contains("{{") => (
+            format!("this expression cannot be read: {detail}"),
+            "`when` is an expression as it stands, without braces: host.name == \"web1\" and port > 80",
+        ),
         ErrorKind::SyntaxError if kind == Kind::Expression => (
             format!("this expression cannot be read: {detail}"),
             "write it as in: host.name == \"web1\" and port > 80",
