@@ -12,8 +12,11 @@ use super::yaml::{self, Node, Value};
 
 const KEYS: &[&str] = &["vars", "secrets", "include", "hosts", "groups", "resources"];
 
-/// What templates see under a name of the language's own.
-const TAKEN: &[&str] = &["host", "item", "facts", "secrets", "captured", "loop", "self"];
+/// What means something of its own in templates: names of the language's, and Jinja's words.
+const TAKEN: &[&str] = &[
+    "host", "item", "facts", "secrets", "captured", "loop", "self", "true", "false", "none", "True", "False",
+    "None",
+];
 
 /// How deep files may include each other.
 const INCLUDE_DEPTH: usize = 32;
@@ -357,7 +360,7 @@ pub fn check_names(desk: &mut Desk, vars: &Vars) {
     for (name, _) in vars.iter().filter(|(name, _)| TAKEN.contains(&name.value.as_str())) {
         desk.report(
             Problem::at(name.place, format!("`{}` cannot be the name of a variable", name.value))
-                .label("the language has a meaning for it")
+                .label("templates have a meaning for it")
                 .help("give the variable another name"),
         );
     }
