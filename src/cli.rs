@@ -4,7 +4,7 @@
 use clap::builder::Styles;
 use clap::{ColorChoice, Parser, Subcommand};
 
-use crate::command::{apply, completions, graph, plan, validate, vars};
+use crate::command::{apply, completions, graph, plan, validate, vars, why};
 
 /// The spec or the command line is wrong; nothing was touched.
 pub const WRONG: u8 = 3;
@@ -32,6 +32,7 @@ enum Command {
     Validate(validate::Args),
     Plan(plan::Args),
     Apply(apply::Args),
+    Why(why::Args),
     Graph(graph::Args),
     Vars(vars::Args),
     Completions(completions::Args),
@@ -51,6 +52,7 @@ pub fn main() -> u8 {
         Command::Validate(args) => validate::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Apply(args) => apply::run(&args),
+        Command::Why(args) => why::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Vars(args) => vars::run(&args),
         Command::Completions(args) => completions::run::<Cli>(&args),

@@ -1,6 +1,7 @@
 //! converge: declarative convergence. ARCHITECTURE.md is the map.
 
 pub mod attribute;
+pub mod failure;
 pub mod lock;
 pub mod resource;
 pub mod system;

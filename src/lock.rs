@@ -6,9 +6,42 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::resource::Failure;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
 use crate::system::System;
-use crate::wire::{Holder, LockRefusal};
+
+/// Who holds a lock, for the one who does not get it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Holder {
+    /// Of the run: a run never blocks itself.
+    pub run: String,
+    pub user: String,
+    /// The controller's name.
+    pub host: String,
+    pub pid: u32,
+    /// When the run began: RFC 3339.
+    pub since: String,
+    pub spec: String,
+    /// Its controller has gone, and only what was under way is being finished.
+    #[serde(default)]
+    pub is_ending: bool,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LockRefusal {
+    Held(Holder),
+    /// The lock file could not be made or read.
+    Failed(Failure),
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Holder { user, host, pid, since, spec, .. } = self;
+        write!(f, "{user}@{host}, pid {pid}, since {since}, with {spec}")
+    }
+}
 
 /// The lock is held as long as this lives.
 #[derive(Debug)]

@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::{AbsPath, CommandLine, Span};
-use crate::resource::{AnyResource, Check, Detail, Failure, Needed};
+use crate::failure::{Detail, Failure};
+use crate::lock::{Holder, LockRefusal};
+use crate::resource::{AnyResource, Check, Needed};
 
 /// The agent's first bytes. Whatever a login shell prints comes before them.
 pub const MAGIC: &[u8] = b"\x01CONVERGE-AGENT\x02\n";
@@ -70,38 +72,6 @@ pub enum Outcome {
     Explained(Vec<Detail>),
     /// Ok: the lock is ours now.
     Locked(Result<(), LockRefusal>),
-}
-
-/// Who holds a lock, for the one who does not get it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Holder {
-    /// Of the run: a run never blocks itself.
-    pub run: String,
-    pub user: String,
-    /// The controller's name.
-    pub host: String,
-    pub pid: u32,
-    /// When the run began: RFC 3339.
-    pub since: String,
-    pub spec: String,
-    /// Its controller has gone, and only what was under way is being finished.
-    #[serde(default)]
-    pub is_ending: bool,
-}
-
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LockRefusal {
-    Held(Holder),
-    /// The lock file could not be made or read.
-    Failed(Failure),
-}
-
-impl std::fmt::Display for Holder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Holder { user, host, pid, since, spec, .. } = self;
-        write!(f, "{user}@{host}, pid {pid}, since {since}, with {spec}")
-    }
 }
 
 impl Request {

@@ -2,18 +2,20 @@
 //! for this machine. Requests run beside each other; each has its hard limit.
 
 use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::failure::{Detail, Failure};
+use crate::lock::LockRefusal;
 use crate::lock::{self, MachineLock};
-use crate::resource::{AnyResource, Check, Detail, Failure, Needed};
+use crate::resource::{AnyResource, Check, Needed};
 use crate::system::System;
 use crate::system::commands::Invocation;
-use crate::wire::{Evidence, LockRefusal, Operation, Outcome, Reply, Request};
+use crate::system::files;
+use crate::wire::{Evidence, Operation, Outcome, Reply, Request};
 
 /// How many requests run at once: checks wait for the disk and for tools more than for the CPU.
 const THREADS: usize = 8;
@@ -21,10 +23,6 @@ const THREADS: usize = 8;
 /// A request's own limit is the operation's; the watchdog ends what cannot end itself (a system
 /// call on a dead mount) a little later.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// A log's end, as evidence.
-const TAIL_BYTES: u64 = 8 * 1024;
-const TAIL_LINES: usize = 20;
 
 /// A pool of threads for requests. A thread that hangs is given up and replaced.
 pub struct Workers {
@@ -167,7 +165,7 @@ fn apply(system: &System, resource: &AnyResource, needed: &Needed) -> Result<Che
     resource.as_resource().check(system)
 }
 
-fn take_lock(shared: &Shared, holder: &crate::wire::Holder) -> Result<(), LockRefusal> {
+fn take_lock(shared: &Shared, holder: &crate::lock::Holder) -> Result<(), LockRefusal> {
     let mut lock = guard(&shared.lock);
     if lock.is_none() {
         *lock = lock::machine(&shared.system, holder)?;
@@ -179,7 +177,7 @@ fn explain(system: &System, resource: &AnyResource, evidence: &[Evidence]) -> Ve
     let mut details = resource.as_resource().evidence(system);
     for item in evidence {
         let (title, text) = match item {
-            Evidence::Tail(path) => (format!("tail {path}"), tail(&system.locate(path))),
+            Evidence::Tail(path) => (format!("tail {path}"), files::tail(&system.locate(path))),
             Evidence::Run(command) => (
                 format!("run {command}"),
                 match system.run(&Invocation::of(command)) {
@@ -197,23 +195,4 @@ fn explain(system: &System, resource: &AnyResource, evidence: &[Evidence]) -> Ve
         details.push(Detail { title, text });
     }
     details
-}
-
-/// The last lines of a file.
-pub fn tail(path: &std::path::Path) -> Result<String, String> {
-    let read = || {
-        let mut file = std::fs::File::open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(std::io::Error::other("not a plain file"));
-        }
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(|error| crate::resource::io_words(&error))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().collect();
-    Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"))
 }

@@ -392,3 +392,18 @@ resources:
     assert!(hung["reason"].as_str().unwrap().contains("did not end within its timeout"), "{hung}");
     assert!(case.path("free").exists());
 }
+
+#[test]
+fn why_tells_a_resource_s_state_what_comes_before_it_and_what_after() {
+    let case = Case::new(TREE);
+    let file = format!("file:{}/a/b/f", case.directory.path().display());
+    let before = case.run(&["why", &file]).expect(2);
+    let before = before.says("would change: state absent → present").says("spec.yaml:5)");
+    before.says("its parent directory").says("Nothing waits for it.");
+    let directory = format!("directory:{}/a/b", case.directory.path().display());
+    case.run(&["why", &directory]).expect(2).says("and before").says("symlink:");
+    assert!(!case.path("a").exists(), "it changes nothing");
+    case.apply().expect(0);
+    case.run(&["why", &file]).expect(0).says("it holds");
+    case.run(&["why", "file:/nope"]).expect(3).says("declares no file:/nope; the nearest is");
+}

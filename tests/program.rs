@@ -16,8 +16,12 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 fn supervised() -> Option<(MutexGuard<'static, ()>, Host, Agent)> {
     let host = host()?;
     let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    // The socket where our story has it: in a directory of its own, which a power cut takes away.
     host.must(
-        "rm -f /etc/supervisor/conf.d/*; mkdir -p /var/run/supervisor; systemctl reset-failed supervisor; \
+        "grep -q /var/run/supervisor/ /etc/supervisor/supervisord.conf || { \
+               sed -i 's#/var/run/supervisor.sock#/var/run/supervisor/supervisor.sock#' /etc/supervisor/supervisord.conf; \
+               mkdir -p /var/run/supervisor; systemctl restart supervisor; }; \
+               rm -f /etc/supervisor/conf.d/*; mkdir -p /var/run/supervisor; systemctl reset-failed supervisor; \
                supervisorctl status >/dev/null; [ $? != 4 ] || systemctl restart supervisor; \
                until supervisorctl pid >/dev/null; do sleep .1; done; supervisorctl update",
     );

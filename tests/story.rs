@@ -143,7 +143,7 @@ fn what_is_broken_is_told_with_its_place_and_evidence_and_the_rest_converges() {
     assert_eq!(failed.status(DIRECTORY), "changed", "what does not depend on it converges");
     let unit = failed.resource(UNIT);
     assert_eq!(unit["status"], "failed");
-    assert!(unit["location"].as_str().is_some_and(|place| place.ends_with("prod.yaml:31")), "{unit}");
+    assert!(unit["location"].as_str().is_some_and(|place| place.ends_with("prod.yaml:28")), "{unit}");
     let details = unit["details"].to_string();
     for told in ["ActiveState", "supervisord.conf", "tail /var/log/supervisor/supervisord.log"] {
         assert!(details.contains(told), "{told} is not in {details}");

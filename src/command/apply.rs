@@ -7,9 +7,9 @@ use super::running::{self, RunArgs};
 use super::{SpecArgs, refuse};
 use crate::attribute::Span;
 use crate::lock::{self, MachineLock};
+use crate::lock::{Holder, LockRefusal};
 use crate::run::Purpose;
 use crate::system::System;
-use crate::wire::{Holder, LockRefusal};
 
 /// Another run holds the lock of this spec or of a host.
 const LOCKED: u8 = 4;

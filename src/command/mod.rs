@@ -7,6 +7,7 @@ pub mod plan;
 mod running;
 pub mod validate;
 pub mod vars;
+pub mod why;
 
 use std::io::Write;
 use std::path::Path;

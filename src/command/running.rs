@@ -8,14 +8,14 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{SpecArgs, refuse};
-use crate::event::Summary;
+use crate::event::{Event, Summary};
 use crate::inventory::Host;
+use crate::lock::Holder;
 use crate::node::{self, Node, ReachOptions, Unreachable};
 use crate::report::{Human, HumanOptions, Json, Reporter, Style, is_lively};
 use crate::run::{self, Options, Purpose, Selection, Selector};
 use crate::spec::Spec;
 use crate::system::System;
-use crate::wire::Holder;
 
 #[derive(Args)]
 pub struct RunArgs {
@@ -46,6 +46,13 @@ pub struct RunArgs {
     #[arg(long)]
     quiet: bool,
 
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// How hosts are reached, beside what the spec says.
+#[derive(Args)]
+pub struct Connection {
     /// An ssh_config other than the user's, as `ssh -F` takes it.
     #[arg(long, value_name = "FILE", env = "CONVERGE_SSH_CONFIG")]
     ssh_config: Option<PathBuf>,
@@ -97,6 +104,10 @@ pub fn holder(spec: &Spec) -> Holder {
     }
 }
 
+pub fn options(purpose: Purpose, parallel: u16, wait_lock: Duration, holder: Holder) -> Options {
+    Options { purpose, parallel: usize::from(parallel), wait_lock, holder }
+}
+
 pub fn walk(
     spec: &Spec,
     selection: &Selection,
@@ -105,7 +116,6 @@ pub fn walk(
     holder: Holder,
     wait_lock: Duration,
 ) -> Result<Summary, u8> {
-    let reach = ReachOptions::new().map_err(|failure| refuse(failure.reason))?;
     let colour = is_lively(&stdout());
     let mut reporter: Box<dyn Reporter> = match args.format {
         Format::Json => Box::new(Json::new(BufWriter::new(stdout()))),
@@ -120,8 +130,19 @@ pub fn walk(
             },
         )),
     };
-    let options = Options { purpose, parallel: usize::from(args.parallel), wait_lock, holder };
-    let reach = ReachOptions { ssh_config: args.ssh_config.clone(), ..reach };
-    let connector = Arc::new(Connector(reach));
-    Ok(run::run(spec, selection, &options, connector, &mut |event| reporter.on(&event)))
+    let options = options(purpose, args.parallel, wait_lock, holder);
+    run_with(spec, selection, &options, &args.connection, &mut |event| reporter.on(&event))
+}
+
+/// A run over real connections; whoever listens is told everything.
+pub fn run_with(
+    spec: &Spec,
+    selection: &Selection,
+    options: &Options,
+    connection: &Connection,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Summary, u8> {
+    let reach = ReachOptions::new().map_err(|failure| refuse(failure.reason))?;
+    let reach = ReachOptions { ssh_config: connection.ssh_config.clone(), ..reach };
+    Ok(run::run(spec, selection, options, Arc::new(Connector(reach)), tell))
 }

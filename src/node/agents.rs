@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::resource::{Failure, io_words};
+use crate::failure::{Failure, io_words};
 
 /// A file `converge-agent-MACHINE`, for Linux on that machine (`uname -m`).
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use super::Unreachable;
 use super::known_hosts::{fingerprint, key_type};
 use super::settings::{KeyAgent, Settings};
 use super::ssh::{Connection, is_broken};
-use crate::resource::Failure;
+use crate::failure::Failure;
 
 /// What was tried, line by line, for the one who finds that nothing worked.
 #[derive(Default)]
@@ -134,7 +134,7 @@ impl IdentityFile {
         let (is_there, unreadable) = match &read {
             Ok(_) => (true, None),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => (false, None),
-            Err(error) => (true, Some(crate::resource::io_words(error))),
+            Err(error) => (true, Some(crate::failure::io_words(error))),
         };
         let text = read.unwrap_or_default();
         let (own, encrypted) = openssh_head(&text).unwrap_or((None, text.contains("ENCRYPTED")));

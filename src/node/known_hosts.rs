@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use ssh2::{CheckResult, KnownHostFileKind, Session};
 
 use super::settings::Settings;
-use crate::resource::Failure;
+use crate::failure::Failure;
 
 /// The lines that speak of one host.
 pub(super) struct KnownHosts {

@@ -22,8 +22,8 @@ pub use agents::Agents;
 pub use local::LocalNode;
 pub use remote::RemoteNode;
 
+use crate::failure::Failure;
 use crate::inventory::{Connection, Host, Privilege};
-use crate::resource::Failure;
 use crate::wire::{Hello, Reply, Request};
 use push::Push;
 use settings::Settings;

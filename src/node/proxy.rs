@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::settings::{Proxy, Settings, home};
-use crate::resource::{Failure, io_words};
+use crate::failure::{Failure, io_words};
 
 /// The stream to the host, and the process that carries it.
 pub(super) struct ProxyStream {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::agents::Agents;
 use super::transport::Transport;
 use super::{Tail, Unreachable};
+use crate::failure::Failure;
 use crate::inventory::{Host, Privilege};
-use crate::resource::Failure;
 use crate::wire::{FrameBuffer, Hello, MAGIC};
 
 const BOOTSTRAP: &str = include_str!("bootstrap.sh");

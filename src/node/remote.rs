@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::push::{Started, wait_for_ending};
 use super::transport::Transport;
 use super::{FromNode, Node, Tail};
-use crate::resource::{Failure, io_words};
+use crate::failure::{Failure, io_words};
 use crate::wire::{self, FrameBuffer, Hello, Outcome, Reply, Request};
 
 /// An empty frame goes out so often, and the agent answers it.

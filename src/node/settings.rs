@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::failure::Failure;
 use crate::inventory::Host;
-use crate::resource::Failure;
 
 /// What the spec says, over what ssh_config says, over ssh's own defaults.
 #[derive(Clone, PartialEq, Debug)]

@@ -15,7 +15,7 @@ use super::proxy::{ProxyStream, Said};
 use super::settings::Settings;
 use super::transport::{Socket, SshChannel};
 use super::{Unreachable, auth};
-use crate::resource::{Failure, io_words};
+use crate::failure::{Failure, io_words};
 
 /// libssh2.h: LIBSSH2_ERROR_*.
 pub(super) const EAGAIN: i32 = -37;

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use ssh2::{BlockDirections, Channel, Session};
 
-use crate::resource::Failure;
+use crate::failure::Failure;
 
 pub(super) trait Transport: Send {
     /// Standard output of the far end; 0 at its end.

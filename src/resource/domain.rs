@@ -178,6 +178,11 @@ impl Resource for Domain {
         invalid
     }
 
+    /// Long enough for a guest to shut down in.
+    fn timeout(&self) -> Duration {
+        crate::resource::TIMEOUT.max(self.shutdown_timeout.get() + Duration::from_secs(15))
+    }
+
     fn check(&self, system: &System) -> Result<Check, Failure> {
         let config = self.config()?;
         let now = Xl { system, name: &self.name, config: &config }.now()?;
@@ -191,9 +196,11 @@ impl Resource for Domain {
                 if steps.iter().any(|step| matches!(step, Step::Create | Step::CreatePaused)) {
                     self.must_be_configured(system, &config)?;
                 }
-                if self.state == DomainState::Absent {
-                    action = Action::Remove;
-                }
+                action = match (self.state, now.situation) {
+                    (DomainState::Absent, _) => Action::Remove,
+                    (_, Situation::Absent) => Action::Create,
+                    _ => Action::Change,
+                };
                 changes.push(Change::from_to("state", self.told(system, &now), self.state_word()));
             }
         }
@@ -237,7 +244,7 @@ impl Resource for Domain {
             vec![Detail { title: "xl list".to_owned(), text: output.stdout.trim_end().to_owned() }];
         let log = format!("/var/log/xen/xl-{}.log", self.name);
         if let Ok(path) = log.parse()
-            && let Ok(text) = crate::worker::tail(&system.locate(&path))
+            && let Ok(text) = crate::system::files::tail(&system.locate(&path))
         {
             details.push(Detail { title: log, text });
         }

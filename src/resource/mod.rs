@@ -18,12 +18,18 @@ mod program;
 mod symlink;
 mod unit;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-pub use check::{Action, Change, Check, Detail, Failure, Lack, Needed, Thing, Waiting, io_words};
+pub use crate::failure::{Detail, Failure, io_words};
+pub use check::{Action, Change, Check, Lack, Needed, Thing, Waiting};
 
 use crate::attribute::{AbsPath, Content, Trigger};
 use crate::system::System;
+
+/// The limit of one operation where neither the spec nor the type names one.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What every type can do.
 pub trait Resource {
@@ -60,6 +66,11 @@ pub trait Resource {
     /// What to show when it failed, beside the failure itself: a unit's state and log lines.
     fn evidence(&self, _system: &System) -> Vec<Detail> {
         Vec::new()
+    }
+
+    /// The limit of one operation where the spec names none.
+    fn timeout(&self) -> Duration {
+        TIMEOUT
     }
 
     /// Looks outward and cannot be applied (a port, a URL): it is checked when its turn comes,

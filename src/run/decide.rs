@@ -167,7 +167,11 @@ impl Walk<'_> {
             }
             (Ok(Check::Waits(waiting)), _) => {
                 let (passing, reason) = (waiting.passing, waiting.reason.clone());
-                self.wait_or_fail(item, passing, &reason, waiting.into_failure());
+                let mut failure = waiting.into_failure();
+                if failure.help.is_none() && self.spec.items[item].wait.is_none() {
+                    failure.help = Some("if it only needs time, give it `wait: 1m`".to_owned());
+                }
+                self.wait_or_fail(item, passing, &reason, failure);
             }
             (Err(failure), _) => self.fail(item, failure),
         }
@@ -190,10 +194,7 @@ impl Walk<'_> {
                 true => failure.reason,
                 false => format!("{} (waited {waited} for it)", failure.reason),
             };
-            let help = failure
-                .help
-                .or_else(|| wait.is_none().then(|| "if it only needs time, give it `wait: 1m`".to_owned()));
-            self.fail(item, Failure { reason, help, ..failure });
+            self.fail(item, Failure { reason, ..failure });
         }
     }
 

@@ -16,8 +16,8 @@ pub use hosts::{Reach, Reached};
 pub use select::{Selection, Selector};
 
 use crate::event::{Event, Summary};
+use crate::lock::Holder;
 use crate::spec::Spec;
-use crate::wire::Holder;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
@@ -35,9 +35,6 @@ pub struct Options {
     pub wait_lock: Duration,
     pub holder: Holder,
 }
-
-/// The limit of one operation where the spec names none.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Walks the spec to its end and tells everything through `tell`.
 pub fn run(

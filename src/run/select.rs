@@ -48,7 +48,7 @@ impl Selection {
             chosen.extend((0..spec.hosts.len()).filter(named).map(Vertex::Host));
         }
         for selector in only {
-            let matching = (0..spec.items.len()).filter(|item| selector.matches(spec, *item));
+            let matching = selector.items(spec).into_iter();
             let matching: Vec<_> = matching.filter(|item| on_host(*item)).collect();
             if matching.is_empty() {
                 unmatched.push(format!("--only {}", selector.text));
@@ -58,16 +58,14 @@ impl Selection {
         if !unmatched.is_empty() {
             return Err(unmatched);
         }
-        let mut involved = chosen.clone();
-        let mut open: Vec<Vertex> = chosen.iter().copied().collect();
-        while let Some(vertex) = open.pop() {
-            for (dependency, _) in spec.graph.dependencies(vertex) {
-                if involved.insert(dependency) {
-                    open.push(dependency);
-                }
-            }
-        }
+        let involved = with_dependencies(spec, &chosen);
         Ok(Selection { chosen, involved })
+    }
+
+    /// One, and everything it depends on, as if all of them had been selected.
+    pub fn with_dependencies(spec: &Spec, vertex: Vertex) -> Selection {
+        let chosen = with_dependencies(spec, &HashSet::from([vertex]));
+        Selection { involved: chosen.clone(), chosen }
     }
 
     pub fn is_chosen(&self, vertex: Vertex) -> bool {
@@ -79,6 +77,19 @@ impl Selection {
     }
 }
 
+fn with_dependencies(spec: &Spec, chosen: &HashSet<Vertex>) -> HashSet<Vertex> {
+    let mut involved = chosen.clone();
+    let mut open: Vec<Vertex> = chosen.iter().copied().collect();
+    while let Some(vertex) = open.pop() {
+        for (dependency, _) in spec.graph.dependencies(vertex) {
+            if involved.insert(dependency) {
+                open.push(dependency);
+            }
+        }
+    }
+    involved
+}
+
 impl From<&str> for Selector {
     fn from(text: &str) -> Self {
         Selector { text: text.to_owned() }
@@ -86,6 +97,11 @@ impl From<&str> for Selector {
 }
 
 impl Selector {
+    /// The resources that it matches.
+    pub fn items(&self, spec: &Spec) -> Vec<usize> {
+        (0..spec.items.len()).filter(|item| self.matches(spec, *item)).collect()
+    }
+
     fn matches(&self, spec: &Spec, index: usize) -> bool {
         let item = &spec.items[index];
         let host = &spec.hosts[item.host];

@@ -4,13 +4,13 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
-use super::TIMEOUT;
 use super::walk::{HostState, InFlight, Phase, Standing, Timer, Walk};
 use crate::event::{Event, HostStatus};
 use crate::graph::Vertex;
 use crate::inventory::EVERY;
-use crate::resource::{AnyResource, Check, Failure, Needed};
-use crate::wire::{Evidence, LockRefusal, Operation, Outcome, Reply, Request};
+use crate::lock::LockRefusal;
+use crate::resource::{AnyResource, Check, Failure, Needed, TIMEOUT};
+use crate::wire::{Evidence, Operation, Outcome, Reply, Request};
 
 /// Content up to this size goes along with every check; larger content only when it is written.
 const SMALL_CONTENT: u64 = 4 * 1024;
@@ -35,7 +35,8 @@ impl Walk<'_> {
     }
 
     pub(super) fn timeout(&self, item: usize) -> Duration {
-        self.spec.items[item].timeout.map_or(TIMEOUT, |timeout| timeout.get())
+        let declared = &self.spec.items[item];
+        declared.timeout.map_or_else(|| declared.resource.as_resource().timeout(), |timeout| timeout.get())
     }
 
     /// Hands requests to a host, or queues them where enough hosts are at work.

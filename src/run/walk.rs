@@ -9,12 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::hosts::{self, Gate, Reach, Reached};
-use super::{Options, Purpose, Selection, TIMEOUT};
+use super::{Options, Purpose, Selection};
 use crate::event::{Event, HostReport, HostStatus, Status, Summary};
 use crate::graph::Vertex;
 use crate::inventory::Connection;
 use crate::node::{FromNode, Node};
-use crate::resource::{Check, Failure, Needed, Thing};
+use crate::resource::{Check, Failure, Needed, TIMEOUT, Thing};
 use crate::spec::Spec;
 use crate::wire::{Operation, Request};
 

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::System;
 use crate::attribute::CommandLine;
-use crate::resource::{Failure, io_words};
+use crate::failure::{Failure, io_words};
 
 /// No more than this of a program's output is kept: its beginning and its end.
 const OUTPUT_CAP: usize = 256 * 1024;

@@ -4,9 +4,9 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode as Bits, OFlags, RenameFlags, Stat, Uid, chownat, fchmod, fchown, fdatasync,
@@ -16,7 +16,11 @@ use rustix::io::Errno;
 
 use super::System;
 use crate::attribute::{AbsPath, Mode};
-use crate::resource::Failure;
+use crate::failure::Failure;
+
+/// A log's end, as evidence.
+const TAIL_BYTES: u64 = 8 * 1024;
+const TAIL_LINES: usize = 20;
 
 /// As many links as the kernel itself follows on the way to a file.
 const MOST_LINKS: usize = 40;
@@ -482,6 +486,25 @@ pub fn failure(tried: &str, path: &AbsPath, errno: Errno) -> Failure {
         Errno::BUSY => failure.help("it is a mount point, or in use: `findmnt` shows it"),
         _ => failure,
     }
+}
+
+/// The last lines of a file.
+pub fn tail(path: &Path) -> Result<String, String> {
+    let read = || {
+        let mut file = File::open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(std::io::Error::other("not a plain file"));
+        }
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| crate::failure::io_words(&error))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"))
 }
 
 #[cfg(test)]

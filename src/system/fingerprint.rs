@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::System;
 use crate::attribute::{AbsPath, hex};
-use crate::resource::Failure;
+use crate::failure::Failure;
 
 /// What is not there has this fingerprint: to appear is a change like any other.
 pub const ABSENT: &str = "absent";

@@ -7,7 +7,7 @@ use std::process::Command;
 use super::System;
 use super::commands::Invocation;
 use crate::attribute::AbsPath;
-use crate::resource::Failure;
+use crate::failure::Failure;
 
 /// An entry of passwd(5).
 #[derive(Clone, Debug, PartialEq, Eq)]

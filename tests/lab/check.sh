@@ -1,5 +1,5 @@
 #!/bin/bash
-# check.sh - does the lab do what its users rely on? Needs root; about half a minute. Ends with: N passed, N failed.
+# check.sh - does the lab do what its users rely on? Root or what `lab.sh probe` asks for; about half a minute. Ends with: N passed, N failed.
 set -u
 HERE=$(dirname "$(realpath "$0")"); export LAB=${LAB:-$HERE/../../target/lab/check}
 lab=$HERE/lab.sh passed=0 failed=0

@@ -4,7 +4,8 @@
 # on (has power), frozen (paused by Xen), partitioned (cable pulled by a test), guest (its power is Xen's business).
 
 cgroot() {  # where cgroup2 is mounted; the machine's own mount will do
-  local m; m=$(findmnt -nt cgroup2 -o TARGET | head -1)
+  local m; if [ -e "$CGROUP/cgroup.procs" ]; then echo "$CGROUP"; return; fi
+  m=$(findmnt -nt cgroup2 -o TARGET | head -1)
   if [ -z "$m" ]; then m=$RUN/cgroup; mkdir -p "$m"; mount -t cgroup2 none "$m" || return 1; fi
   echo "$m"
 }
@@ -20,21 +21,26 @@ wait_for() {  # WHAT COMMAND...: 10 s at most; a leading ! waits for it to fail
 }
 
 # --- network: $NS.net is the switch, $NS.ctl the controller, $NS-HOST each host
+new_net() { unshare -n ip netns add "$1"; }  # ip comes back to where it was: without root, not into the machine's own
 network() {
-  ip netns add "$NS.net"; ip netns add "$NS.ctl"
+  new_net "$NS.net"; new_net "$NS.ctl"
   ip -n "$NS.net" link add br0 type bridge; ip -n "$NS.net" link set br0 up
   if [ -n "${LATENCY:-}" ]; then
     need python3 python3-minimal
-    ( echo "$BASHPID" >"$(cg)/_lab/cgroup.procs"
-      exec setsid python3 "$HERE/delay.py" "$LATENCY" "t${ID}a" "t${ID}b" ) </dev/null >>"$LAB/log" 2>&1 9>&- &
-    wait_for "the delayer (is there a /dev/net/tun? see $LAB/log)" test -e "/sys/class/net/t${ID}b"
-    ip link set "t${ID}a" netns "$NS.ctl" name eth0; ip link set "t${ID}b" netns "$NS.net" name ctl
+    spawn log _delay "$LATENCY"
+    wait_for "the delayer (is there a /dev/net/tun? see $LAB/log)" quietly ip -n "$NS.net" link show ctl
+    ip -n "$NS.net" link set eth0 netns "$NS.ctl"
   else
     ip -n "$NS.ctl" link add eth0 type veth peer name ctl netns "$NS.net"
   fi
   ip -n "$NS.net" link set ctl master br0 up; ip -n "$NS.ctl" link set eth0 up
   ip -n "$NS.ctl" link set lo up; ip -n "$NS.ctl" addr add $NET.1/24 dev eth0
 }
+_delay() {
+  echo "$BASHPID" >"$(cg)/_lab/cgroup.procs"
+  exec nsenter --net="/run/netns/$NS.net" python3 "$HERE/delay.py" "$1" eth0 ctl
+}
+quietly() { "$@" >/dev/null 2>&1; }
 cable() {  # plugged in while the host has power and nobody pulled it
   local d=$LAB/hosts/$1 s=up
   if [ ! -e "$d/on" ] || [ -e "$d/frozen" ] || [ -e "$d/partitioned" ]; then s=down; fi
@@ -62,7 +68,7 @@ create() {  # SPEC: its disk, key, name, cable
   mkdir -p "$d"; echo "$o" >"$d/octet"; : >"$d/console"
   ssh-keygen -qt ed25519 -N '' -C "$h" -f "$d/host_key"
   disk "$h"
-  ip netns add "$NS-$h"; ip -n "$NS-$h" link add eth0 type veth peer name "p$o" netns "$NS.net"
+  new_net "$NS-$h"; ip -n "$NS-$h" link add eth0 type veth peer name "p$o" netns "$NS.net"
   ip -n "$NS.net" link set "p$o" master br0; ip -n "$NS-$h" link set lo up
   ip -n "$NS-$h" link set eth0 up; ip -n "$NS-$h" addr add $NET.$o/24 dev eth0
   echo "$h $NET.$o" >>"$LAB/hosts.txt"
@@ -88,7 +94,7 @@ start() {  # power on; returns at once
   local d=$LAB/hosts/$1
   if [ -e "$d/on" ]; then die "$1 is on already"; fi
   : >"$d/on"
-  setsid "$SELF" _power "$1" </dev/null >>"$d/console" 2>&1 9>&- &
+  spawn "hosts/$1/console" _power "$1"
 }
 _power() {  # stay with H for as long as it has power; a `reboot` inside it boots it again
   local h=$1 d=$LAB/hosts/$1 g status xen; g=$(cg); set +e
@@ -119,7 +125,7 @@ _init() {  # in the host's own namespaces: lay out the machine, then become its 
   mkdir dev/pts dev/shm; mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 devpts dev/pts
   mount -t tmpfs -o mode=1777 tmpfs dev/shm; ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
   for n in 0 1 2; do ln -s /proc/self/fd/$n "dev/$(sed -n $((n + 1))p <<<$'stdin\nstdout\nstderr')"; done
-  for n in null zero full random urandom tty; do cp -a /dev/$n dev/; done
+  for n in null zero full random urandom tty; do : >dev/$n; mount --bind /dev/$n dev/$n; done
   # /proc/sys is the whole machine's: a host may read it, and has a boot id of its own
   cat proc/sys/kernel/random/uuid >dev/boot_id; mount --bind proc/sys proc/sys; mount -o remount,bind,ro proc/sys
   for n in sysrq-trigger kmsg; do [ ! -e proc/$n ] || mount --bind dev/null proc/$n; done
@@ -130,7 +136,7 @@ _init() {  # in the host's own namespaces: lay out the machine, then become its 
     /usr/bin/env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd
 }
 assemble() {  # the host's disk at $1/root, in the caller's mount namespace
-  mount -t overlay lab-disk -o "lowerdir=$(cat "$REG/image"),upperdir=$1/disk,workdir=$1/work" "$1/root"
+  mount -t overlay lab-disk -o "lowerdir=$(cat "$REG/image"),upperdir=$1/disk,workdir=$1/work${IN_USERNS:+,userxattr}" "$1/root"
 }
 root() {  # H CMD...: on its file system; while it is off, on the disk alone
   local h=$1 d=$LAB/hosts/$1; shift

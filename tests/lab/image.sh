@@ -14,7 +14,8 @@ mirror() {  # the one that this machine's apt takes Debian from; none: the tool'
 
 build() {
   local dir tmp list m old used
-  dir=$(image_dir); [ ! -d "$dir" ] || return 0
+  dir=$(image_dir); [ ! -d "$dir" ] || [ -O "$dir" ] || die "the image in $LAB_IMAGE is another user's: set LAB_IMAGE to a directory of its own"
+  [ ! -d "$dir" ] || return 0
   need ip iproute2 ssh openssh-client python3 python3-minimal setsid util-linux
   if ! command -v debootstrap >/dev/null; then need mmdebstrap mmdebstrap; fi
   mkdir -p "$LAB_IMAGE"
@@ -25,9 +26,10 @@ build() {
   [ -e "$LAB_IMAGE/id.pub" ] || { rm -f "$LAB_IMAGE/id"; ssh-keygen -qt ed25519 -N '' -C lab -f "$LAB_IMAGE/id"; }
   tmp=$(mktemp -d "$LAB_IMAGE/tmp.XXXXXX"); m=$(mirror); list=$(IFS=,; echo "${PACKAGES[*]}")
   echo "building the image of the lab's hosts in $LAB_IMAGE" >&2
-  # In a mount namespace of its own, so that a killed builder leaves no /proc or /dev mounted in there.
+  # In a mount namespace of its own, so that a killed builder leaves no /proc or /dev mounted in there,
+  # and of processes, without which a user namespace gives no /proc.
   if command -v mmdebstrap >/dev/null; then
-    unshare -m mmdebstrap --quiet --variant=minbase --include="$list" --aptopt='APT::Install-Recommends "false"' \
+    unshare -mpf --mount-proc mmdebstrap --quiet --variant=minbase --include="$list" --aptopt='APT::Install-Recommends "false"' \
       --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
       --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
       $SUITE "$tmp/root" ${m:+"$m"} >"$tmp/log" 2>&1
@@ -55,6 +57,7 @@ furnish() {  # ROOT: what the packages do not bring
   install -m440 /dev/stdin "$r/etc/doas.conf" <<<'permit nopass admin'
   # many tests at once, and no name server
   printf 'MaxSessions 200\nMaxStartups 200:30:400\nUseDNS no\n' >"$r/etc/ssh/sshd_config.d/lab.conf"
-  for u in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-timesyncd.service; do
+  for u in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-timesyncd.service \
+    sys-kernel-debug.mount sys-kernel-tracing.mount; do  # the last two are the machine's, and fail without root
     ln -sf /dev/null "$r/etc/systemd/system/$u"; done
 }

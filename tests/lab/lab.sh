@@ -1,6 +1,6 @@
 #!/bin/bash
 # lab.sh - a lab of real Debian hosts on one machine: systemd as PID 1, sshd, own disk, own address.
-#   probe                        can this machine have a lab? exit 0 and one line, or 1 and what is missing
+#   probe                        can this user have a lab here? exit 0 and one line, or 1 and what is missing
 #   build                        make the disk image (done by `up` when needed; about half a minute)
 #   up [--owner PID] HOST...     a new lab; returns when ssh answers. HOST is NAME, NAME=OCTET (10.77.0.OCTET)
 #                                or either with :off (no power yet). With --owner it goes when PID goes
@@ -22,15 +22,25 @@
 #   xen-speed FACTOR             how long Xen takes: 1 as the real one, 0.1 the default
 #   site                         provision the site of our story on dom0 and vps0 (see site/)
 # LAB is the lab's directory (target/lab/main), LAB_IMAGE that of the image, which labs share
-# (target/lab/image). LATENCY=ms at `up` puts a one-way delay between the controller and the hosts.
+# (target/lab/image; without root image-UID). LATENCY=ms at `up` puts a one-way delay between the controller and the hosts.
+# Without root all of it is in a user namespace (rootless.sh), and what CMD... of `net` takes for root is you. The
+# image belongs to users of that namespace: unshare --user --map-root-user --map-auto rm -rf target/lab removes it.
 # In $LAB: id (the key of root and admin on all hosts), ssh_config, known_hosts, hosts.txt (name address).
 set -euo pipefail
+export PATH=$PATH:/usr/sbin:/sbin  # which an ordinary user's has not
 HERE=$(dirname "$(realpath "$0")"); SELF=$HERE/lab.sh; PROJECT=$(realpath "$HERE/../..")
 LAB=$(realpath -m "${LAB:-$PROJECT/target/lab/main}")
-LAB_IMAGE=$(realpath -m "${LAB_IMAGE:-$PROJECT/target/lab/image}")
+me=$(id -u)
+LAB_IMAGE=$(realpath -m "${LAB_IMAGE:-$PROJECT/target/lab/image$([ "$me" = 0 ] || echo "-$me")}")
 ID=$(md5sum <<<"$LAB" | cut -c1-6)        # in the name of all that a lab owns outside its directory
-RUN=/run/converge-lab; REG=$RUN/$ID NS=cvl-$ID NET=10.77.0
-export LAB LAB_IMAGE
+RUN=/run/converge-lab
+if [ "$me" != 0 ]; then
+  export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$me}
+  if [ -w "$XDG_RUNTIME_DIR" ]; then RUN=$XDG_RUNTIME_DIR/converge-lab; else RUN=/tmp/converge-lab-$me; fi
+fi
+REG=$RUN/$ID HOLD=$RUN/$ID.holder CGROUP=/run/cvl-cgroup NS=cvl-$ID NET=10.77.0
+read -r _ _ users </proc/self/uid_map; IN_USERNS=""; [ "$users" = 4294967295 ] || IN_USERNS=1
+export LAB LAB_IMAGE IN_USERNS
 usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$SELF"; }
 die() { echo "lab: $*" >&2; exit 1; }
 # shellcheck source=/dev/null
@@ -39,20 +49,23 @@ die() { echo "lab: $*" >&2; exit 1; }
 . "$HERE/image.sh"
 # shellcheck source=/dev/null
 . "$HERE/hosts.sh"
+# shellcheck source=/dev/null
+. "$HERE/rootless.sh"
 
 # One `up`, `add` or `down` of a lab at a time. What is started must not inherit the lock: 9>&-
 lock() { mkdir -p "$RUN"; exec 9>"$REG.lock"; flock -w 120 9 || die "another lab.sh is busy with $LAB since two minutes"; }
-is_up() { [ "$(cat "$REG/up" 2>/dev/null)" = "$(cat /proc/sys/kernel/random/boot_id)" ]; }
+is_up() { [ "$(cat "$REG/up" 2>/dev/null)" = "$(cat /proc/sys/kernel/random/boot_id)" ] && [ -e "/run/netns/$NS.ctl" ]; }
 # enough of it to be looked at, even if `up` failed on the way
 must_be_up() { { [ -e "$REG/token" ] && [ -e "/run/netns/$NS.ctl" ]; } || die "no lab is up in $LAB (lab.sh up HOST...)"; }
 
 up() {
   local owner="" spec specs=()
+  lock; trap '[ -e "$REG/token" ] || let_go' EXIT
   while [ $# -gt 0 ]; do case $1 in
     --owner) owner=${2:?--owner needs a PID}; shift 2 ;; -*) die "up: unknown option $1" ;; *) specs+=("$1"); shift ;;
   esac; done
   [ ${#specs[@]} -gt 0 ] || die "up: which hosts? (lab.sh up dom0 vps0)"
-  check_specs "${specs[@]}"; lock
+  check_specs "${specs[@]}"
   ! is_up || die "a lab is up in $LAB already ($(cut -d' ' -f1 "$LAB/hosts.txt" | xargs)): lab.sh down, or lab.sh add HOST"
   # `down` removes the directory: it must be one that holds nothing else
   [ -e "$LAB/.converge-lab" ] || [ -z "$(ls -A "$LAB" 2>/dev/null)" ] || die "$LAB is not empty and no lab: set LAB to a directory of its own"
@@ -62,7 +75,7 @@ up() {
   cat /proc/sys/kernel/random/uuid >"$REG/token"; : >"$LAB/.converge-lab"; : >"$LAB/hosts.txt"; : >"$LAB/log"
   install -m600 "$LAB_IMAGE/id" "$LAB/id"; install -m644 "$LAB_IMAGE/id.pub" "$LAB/id.pub"
   mkdir -p "$(cg)/_lab"
-  if [ -n "$owner" ]; then setsid "$SELF" _watch "$owner" "$(cat "$REG/token")" </dev/null >>"$LAB/log" 2>&1 9>&- & fi
+  [ -z "$owner" ] || spawn log _watch "$owner" "$(cat "$REG/token")"
   network; add_hosts "${specs[@]}"
   cat /proc/sys/kernel/random/boot_id >"$REG/up"
 }
@@ -79,22 +92,22 @@ add_hosts() {  # SPEC...: all disks first, then all power, then wait for all
 # it, and safe to do again or after half an `up`.
 clear_away() {
   local g n; g=$(cg)
+  [ ! -e "$LAB/.converge-lab" ] || [ -O "$LAB/.converge-lab" ] || die "the lab in $LAB is another user's: set LAB to a directory of its own"
   if [ -d "$g" ]; then
     echo 1 >"$g/cgroup.kill"; wait_for "processes of the lab to end" ! populated "$g"; rm_cgroup "$g"
   fi
   for n in $(ip netns list | cut -d' ' -f1); do [[ $n != "$NS"[-.]* ]] || ip netns del "$n"; done
-  for n in a b; do [ ! -e "/sys/class/net/t$ID$n" ] || ip link del "t$ID$n" 2>/dev/null || :; done
   if [ -e "$LAB/.converge-lab" ]; then rm -rf --one-file-system "$LAB"; fi
   rm -rf "$REG"
 }
 
-down() { lock; clear_away; }
+down() { lock; clear_away; let_go; }
 
 _watch() {  # OWNER TOKEN: outlives its caller, outside the lab's cgroup, or it would end itself
   ( echo "$BASHPID" >"$(cg)/_lab/cgroup.procs"  # but the waiting itself ends with the lab
     exec python3 -c 'import os,select,sys; select.select([os.pidfd_open(int(sys.argv[1]))],[],[])' "$1" ) || :
   lock; [ "$(cat "$REG/token" 2>/dev/null)" = "$2" ] || exit 0  # it is gone, or another one lies here now
-  clear_away
+  clear_away; let_go
 }
 
 down_all() {
@@ -115,8 +128,8 @@ net() {  # the machine's files, the lab's network and names
 verb=${1:-help}; [ $# = 0 ] || shift
 need_host() { must_be_up; [ -n "${1:-}" ] || die "$verb: which host?"; [ -d "$LAB/hosts/$1" ] || die "no host $1 in the lab (there are: $(cut -d' ' -f1 "$LAB/hosts.txt" | xargs))"; }
 case $verb in
-  help|-h|--help|probe) ;;
-  *) [ "$(id -u)" = 0 ] || probe ;;  # says what is missing
+  help|-h|--help) ;;
+  *) if [ "$me" != 0 ]; then rootless "$verb" "$@"; exit; fi ;;
 esac
 case $verb in
   probe) probe ;;
@@ -144,6 +157,9 @@ case $verb in
     echo "$1" >"$LAB/xen/speed.new"; mv "$LAB/xen/speed.new" "$LAB/xen/speed" ;;
   site) must_be_up; "$HERE/site/site.sh" ;;
   # not for people: what lab.sh and the hypervisor call
+  _inside) _inside "$@" ;;
+  _hold) _hold ;;
+  _delay) _delay "$1" ;;
   _watch) _watch "$@" ;;
   _power) _power "$1" ;;
   _init) _init "$1" ;;

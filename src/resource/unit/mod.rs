@@ -227,7 +227,7 @@ impl Unit {
 
 impl Resource for Unit {
     fn name(&self) -> String {
-        self.name.full().to_owned()
+        self.name.short().to_owned()
     }
 
     fn links(&self) -> Links {
