@@ -66,43 +66,27 @@ pub fn gather(desk: &mut Desk, path: &Path) -> Gathered {
     gathered
 }
 
-struct Reading<'a> {
-    desk: &'a mut Desk,
-    gathered: &'a mut Gathered,
+pub(super) struct Reading<'a> {
+    pub(super) desk: &'a mut Desk,
+    pub(super) gathered: &'a mut Gathered,
     /// The files that are being read, outermost first.
-    open: Vec<Open>,
+    pub(super) open: Vec<Open>,
     /// Files that were included without `vars`: once is enough.
     done: Vec<PathBuf>,
 }
 
 /// A file that is being read.
-struct Open {
+pub(super) struct Open {
     /// One file under two names is still one file.
     identity: PathBuf,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Where `include` names it.
-    named: Option<Place>,
+    pub(super) named: Option<Place>,
 }
 
 impl Reading<'_> {
-    /// `place` names a file that is open: the `first` of them that are.
-    fn circle(&mut self, first: usize, place: Place, path: &Path) {
-        let steps = &self.open[first..];
-        let what = match steps {
-            [only] => format!("{} includes itself", only.path.display()),
-            _ => "these files include each other in a circle".to_owned(),
-        };
-        let mut problem = Problem::at(place, what).label(format!("leads back to {}", path.display()));
-        for step in &steps[1..] {
-            if let Some(named) = step.named {
-                problem = problem.also(named, format!("leads to {}", step.path.display()));
-            }
-        }
-        self.desk.report(problem.help("remove one of these includes"));
-    }
-
     /// `named` is where `include` names it.
-    fn file(&mut self, path: &Path, named: Option<Place>, overlay: usize) {
+    pub(super) fn file(&mut self, path: &Path, named: Option<Place>, overlay: usize) {
         let identity = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if let Some(place) = named
             && let Some(first) = self.open.iter().position(|open| open.identity == identity)
@@ -224,7 +208,7 @@ impl Reading<'_> {
     }
 
     /// The entries of `vars`, whose names are the user's own.
-    fn vars(&mut self, key: &At<String>, node: Node) -> Vars {
+    pub(super) fn vars(&mut self, key: &At<String>, node: Node) -> Vars {
         let vars = self.entries(key, node, "name: value");
         check_names(self.desk, &vars);
         vars
@@ -289,69 +273,6 @@ impl Reading<'_> {
             ),
         }
         self.desk.problems.extend(wrong);
-    }
-
-    fn includes(&mut self, key: &At<String>, node: &Node, directory: &Path, overlay: usize) {
-        let one = std::slice::from_ref(node);
-        let files = match &node.value {
-            Value::Sequence(files) => files.as_slice(),
-            _ if node.is_null() => return,
-            _ => one,
-        };
-        for file in files {
-            match &file.value {
-                Value::Scalar(scalar) if !file.is_null() => {
-                    self.file(&directory.join(&scalar.text), Some(file.place), overlay);
-                }
-                Value::Mapping(entries) => self.include_with_vars(file, entries, directory, overlay),
-                _ => self.desk.report(
-                    Problem::at(if file.is_null() { key.place } else { file.place }, "`include` takes files")
-                        .label(format!("this is {}", file.kind()))
-                        .help("write a path, or {file: PATH, vars: {name: value}}"),
-                ),
-            }
-        }
-    }
-
-    fn include_with_vars(
-        &mut self,
-        include: &Node,
-        entries: &[(At<String>, Node)],
-        directory: &Path,
-        overlay: usize,
-    ) {
-        let mut vars = self.gathered.overlays[overlay].clone();
-        for (key, node) in entries {
-            match key.value.as_str() {
-                "file" => {}
-                "vars" => {
-                    let own = self.vars(key, node.clone());
-                    vars.extend(own);
-                }
-                other => self.desk.report(
-                    Problem::at(key.place, format!("`include` has no `{other}`"))
-                        .label("unknown")
-                        .help(near::help(other, &["file", "vars"], "it has")),
-                ),
-            }
-        }
-        let Some((Value::Scalar(file), place)) = include.get("file").map(|node| (&node.value, node.place))
-        else {
-            return self.desk.report(
-                Problem::at(include.place, "`include` needs the `file`")
-                    .label("`file` is missing")
-                    .help("write {file: PATH, vars: {name: value}}"),
-            );
-        };
-        let overlay = match include.get("vars") {
-            Some(_) => {
-                self.gathered.overlays.push(vars);
-                self.gathered.overlaid.push(directory.join(&file.text));
-                self.gathered.overlays.len() - 1
-            }
-            None => overlay,
-        };
-        self.file(&directory.join(&file.text), Some(place), overlay);
     }
 }
 

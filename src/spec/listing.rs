@@ -200,7 +200,8 @@ fn json(node: &Node) -> serde_json::Value {
                 Core::Float(value) => value.into(),
                 Core::Text => return text.as_str().into(),
             };
-            if typed.to_string() == *text { typed } else { text.as_str().into() }
+            let spelled = typed.to_string();
+            if spelled == *text { typed } else { text.as_str().into() }
         }
         Value::Scalar(scalar) => scalar.text.as_str().into(),
     }

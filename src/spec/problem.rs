@@ -200,12 +200,11 @@ impl<'a> Report<'a> {
     }
 }
 
+type Labels<'a> = Vec<&'a (Place, String)>;
+
 /// The labels of one file, and apart from them those that stand further up than the excerpt of
 /// the first: where the problem is comes first, since that is where editors jump.
-fn from_the_first<'a>(
-    labels: Vec<&'a (Place, String)>,
-    sources: &Sources,
-) -> (Vec<&'a (Place, String)>, Vec<&'a (Place, String)>) {
+fn from_the_first<'a>(labels: Labels<'a>, sources: &Sources) -> (Labels<'a>, Labels<'a>) {
     let Some((first, _)) = labels.first() else { return (labels, Vec::new()) };
     let mut lines: Vec<usize> = labels.iter().map(|(place, _)| sources.line(*place)).collect();
     lines.sort_unstable();
