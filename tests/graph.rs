@@ -344,15 +344,15 @@ resources:
 "#,
     );
     let edges = edges(&spec);
-    let before: Vec<_> = edges.iter().filter(|edge| edge.contains(" < unit:app.service:")).collect();
+    let before: Vec<_> = edges.iter().filter(|edge| edge.contains(" < unit:app:")).collect();
     assert_eq!(
         before,
         [
-            "file:/etc/app.conf < unit:app.service: restart_on",
-            "file:/etc/app.env < unit:app.service: restart_on",
-            "unit:other.service < unit:app.service: reload_on",
-            "file:/etc/systemd/system/app.service < unit:app.service: its unit file",
-            "file:/etc/systemd/system/app.service.d/limits.conf < unit:app.service: its drop-ins",
+            "file:/etc/app.conf < unit:app: restart_on",
+            "file:/etc/app.env < unit:app: restart_on",
+            "unit:other < unit:app: reload_on",
+            "file:/etc/systemd/system/app.service < unit:app: its unit file",
+            "file:/etc/systemd/system/app.service.d/limits.conf < unit:app: its drop-ins",
         ]
     );
     let shown = serde_json::to_string(&spec.items[0].resource).unwrap();

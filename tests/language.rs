@@ -72,7 +72,7 @@ fn values_have_the_spellings_that_the_page_allows() {
     assert_eq!((&file["mode"], &file["backup"]), (&Value::from("0644"), &Value::from(true)));
     assert_eq!(file["content"], "web2 b");
     assert_eq!(json(&item("web1/file:/srv/www/https.port").resource)["content"], "443");
-    assert_eq!(json(&item("web1/unit:app.service").resource)["enabled"], true);
+    assert_eq!(json(&item("web1/unit:app").resource)["enabled"], true);
     assert_eq!(item("web1/command:put the label").tags, ["a"]);
     let make = item("web1/command:make");
     assert_eq!(make.evidence.len(), 2);
