@@ -4,7 +4,7 @@
 use clap::builder::Styles;
 use clap::{ColorChoice, Parser, Subcommand};
 
-use crate::command::{apply, completions, graph, plan, validate, vars, why};
+use crate::command::{apply, completions, explain, graph, plan, schema, validate, vars, why};
 
 /// The spec or the command line is wrong; nothing was touched.
 pub const WRONG: u8 = 3;
@@ -35,6 +35,8 @@ enum Command {
     Why(why::Args),
     Graph(graph::Args),
     Vars(vars::Args),
+    Explain(explain::Args),
+    Schema(schema::Args),
     Completions(completions::Args),
 }
 
@@ -55,6 +57,8 @@ pub fn main() -> u8 {
         Command::Why(args) => why::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Vars(args) => vars::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run::<Cli>(&args),
     }
 }

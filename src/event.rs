@@ -76,6 +76,8 @@ pub struct ResourceReport {
     pub details: Vec<Detail>,
     /// In a plan: unknown because it would only be waited for.
     pub would_wait: bool,
+    /// In a plan: it stands on something that would be changed first.
+    pub is_predicted: bool,
     /// Skipped since something failed or could not be reached: what it is that it misses.
     pub because_of: Option<String>,
     pub seconds: f64,

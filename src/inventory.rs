@@ -25,7 +25,7 @@ pub struct Host {
     pub location: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Connection {
     Ssh,
@@ -33,7 +33,7 @@ pub enum Connection {
 }
 
 /// `become`: how the agent gets the rights of `become_user`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Privilege {
     None,
@@ -87,6 +87,21 @@ impl<'de> Deserialize<'de> for Wait {
         deserializer.deserialize_any(Visitor)
     }
 }
+
+crate::attribute::described!(Wait, "wait", {
+    "title": "duration, or {timeout: 5m, every: 2s}",
+    "type": ["string", "integer", "object"],
+    "pattern": crate::attribute::schema::DURATION,
+    "patternErrorMessage": "No duration: write it as in 500ms, 2s, 5m or 1h30m.",
+    "if": { "type": "integer" },
+    "then": { "const": 0, "errorMessage": "No duration: it has no unit. Write it as in 500ms, 2s, 5m or 1h30m." },
+    "properties": {
+        "timeout": { "$ref": "#/definitions/duration" },
+        "every": { "$ref": "#/definitions/duration" }
+    },
+    "required": ["timeout"],
+    "additionalProperties": false
+});
 
 impl Host {
     pub fn ssh(name: &str) -> Host {

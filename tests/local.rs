@@ -407,3 +407,39 @@ fn why_tells_a_resource_s_state_what_comes_before_it_and_what_after() {
     case.run(&["why", &file]).expect(0).says("it holds");
     case.run(&["why", "file:/nope"]).expect(3).says("declares no file:/nope; the nearest is");
 }
+
+#[test]
+fn a_saved_plan_makes_just_its_changes_and_refuses_what_has_moved_since_by_name() {
+    let case = Case::new(TREE);
+    let plan = case.path("plan.json");
+    let out = plan.to_str().unwrap();
+    case.run(&["plan", "--out", out]).expect(2);
+    assert_eq!(fs::metadata(&plan).unwrap().mode() & 0o777, 0o600);
+    let apply = || {
+        let mut command = support::converge(case.directory.path());
+        run(command.arg("apply").arg(&plan).args(["--format", "json"]))
+    };
+    assert_eq!(apply().expect(0).summary()["changed"], 3);
+    // Everything holds now: there is nothing left of the plan to do.
+    assert_eq!(apply().expect(0).summary()["changed"], 0);
+
+    // Planned: new content. Moved since: the mode too. And what held has drifted.
+    fs::write(case.path("a/b/f"), "old\n").unwrap();
+    case.run(&["plan", "--out", out]).expect(2);
+    assert!(!fs::read_to_string(&plan).unwrap().contains("hello"), "contents are not in a plan");
+    fs::set_permissions(case.path("a/b/f"), fs::Permissions::from_mode(0o666)).unwrap();
+    fs::remove_file(case.path("a/b/l")).unwrap();
+    let refused = apply().expect(1);
+    for id in ["file:DIR/a/b/f", "symlink:DIR/a/b/l"] {
+        let refused = refused.resource(&case.id(id));
+        assert!(refused["reason"].as_str().unwrap().contains("moved since the plan was made"), "{refused}");
+    }
+    assert_eq!(refused.status(&case.id("directory:DIR/a/b")), "ok", "the rest goes on");
+    assert_eq!(fs::read_to_string(case.path("a/b/f")).unwrap(), "old\n");
+
+    // A plan is about the spec it was made of.
+    case.spec("resources:\n  - directory: DIR/a/b\n    mode: 750\n");
+    apply().expect(3).says("does not declare").says("make a new plan");
+    fs::write(&plan, "{\"converge_plan\":1,").unwrap();
+    apply().expect(3).says("damaged plan");
+}

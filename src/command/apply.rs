@@ -1,4 +1,4 @@
-//! `converge apply SPEC`
+//! `converge apply SPEC`, and `converge apply PLANFILE`
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -8,7 +8,9 @@ use super::{SpecArgs, refuse};
 use crate::attribute::Span;
 use crate::lock::{self, MachineLock};
 use crate::lock::{Holder, LockRefusal};
-use crate::run::Purpose;
+use crate::plan::SavedPlan;
+use crate::run::{Options, Purpose, Selection};
+use crate::spec::Spec;
 use crate::system::System;
 
 /// Another run holds the lock of this spec or of a host.
@@ -40,7 +42,12 @@ pub fn run(args: &Args) -> u8 {
     if args.ask && !std::io::stdin().is_terminal() {
         return refuse("--ask needs a terminal to ask on; leave it out to apply without asking");
     }
-    let (spec, selection) = match running::prepare(&args.spec, &args.run) {
+    let plan = match SavedPlan::read(&args.spec.spec) {
+        None => None,
+        Some(Ok(plan)) => Some(plan),
+        Some(Err(damaged)) => return refuse(damaged),
+    };
+    let (spec, selection) = match prepare(args, plan.as_ref()) {
         Ok(prepared) => prepared,
         Err(code) => return code,
     };
@@ -51,8 +58,8 @@ pub fn run(args: &Args) -> u8 {
         Err(code) => return code,
     };
     if args.ask {
-        let planned =
-            running::walk(&spec, &selection, &args.run, Purpose::Plan, holder.clone(), Duration::ZERO);
+        let options = args.run.options(Purpose::Plan, holder.clone());
+        let planned = running::walk(&spec, &selection, &args.run, &options, &mut |_| ());
         let code = planned.map_or_else(|code| code, |summary| summary.exit_code(false));
         if code != 2 {
             return code;
@@ -62,9 +69,34 @@ pub fn run(args: &Args) -> u8 {
             return 0;
         }
     }
-    let left = until.saturating_duration_since(Instant::now());
-    let applied = running::walk(&spec, &selection, &args.run, Purpose::Apply, holder, left);
+    let wait_lock = until.saturating_duration_since(Instant::now());
+    let options = Options { wait_lock, plan, ..args.run.options(Purpose::Apply, holder) };
+    let applied = running::walk(&spec, &selection, &args.run, &options, &mut |_| ());
     applied.map_or_else(|code| code, |summary| summary.exit_code(args.detailed_exitcode))
+}
+
+/// The spec and what of it the run is about: what the command line selects, or what a saved
+/// plan covers.
+fn prepare(args: &Args, plan: Option<&SavedPlan>) -> Result<(Spec, Selection), u8> {
+    let Some(plan) = plan else { return running::prepare(&args.spec, &args.run) };
+    if args.run.selects() || !args.spec.vars.is_empty() {
+        return Err(refuse(
+            "a saved plan has its selection and its variables: give them to `converge plan --out`",
+        ));
+    }
+    let spec = SpecArgs { spec: plan.spec_path(), vars: plan.vars.clone(), deny: None }.load()?;
+    let gone: Vec<&str> =
+        plan.ids().filter(|id| !(0..spec.items.len()).any(|item| spec.id(item) == *id)).collect();
+    if !gone.is_empty() {
+        return Err(refuse(format!(
+            "{} does not declare {} any more, which the plan of {} is about\nhelp: make a new plan",
+            spec.path.display(),
+            gone.join(", "),
+            plan.made,
+        )));
+    }
+    let selection = Selection::planned(&spec, plan);
+    Ok((spec, selection))
 }
 
 fn asked() -> bool {

@@ -2,9 +2,11 @@
 
 pub mod apply;
 pub mod completions;
+pub mod explain;
 pub mod graph;
 pub mod plan;
 mod running;
+pub mod schema;
 pub mod validate;
 pub mod vars;
 pub mod why;

@@ -104,17 +104,12 @@ pub fn holder(spec: &Spec) -> Holder {
     }
 }
 
-pub fn options(purpose: Purpose, parallel: u16, wait_lock: Duration, holder: Holder) -> Options {
-    Options { purpose, parallel: usize::from(parallel), wait_lock, holder }
-}
-
 pub fn walk(
     spec: &Spec,
     selection: &Selection,
     args: &RunArgs,
-    purpose: Purpose,
-    holder: Holder,
-    wait_lock: Duration,
+    options: &Options,
+    also_tell: &mut dyn FnMut(&Event),
 ) -> Result<Summary, u8> {
     let colour = is_lively(&stdout());
     let mut reporter: Box<dyn Reporter> = match args.format {
@@ -126,12 +121,25 @@ pub fn walk(
                 is_live: colour,
                 shows_diff: args.diff || !args.no_diff,
                 is_quiet: args.quiet,
-                is_plan: purpose == Purpose::Plan,
+                is_plan: options.purpose == Purpose::Plan,
             },
         )),
     };
-    let options = options(purpose, args.parallel, wait_lock, holder);
-    run_with(spec, selection, &options, &args.connection, &mut |event| reporter.on(&event))
+    run_with(spec, selection, options, &args.connection, &mut |event| {
+        also_tell(&event);
+        reporter.on(&event);
+    })
+}
+
+impl RunArgs {
+    pub fn options(&self, purpose: Purpose, holder: Holder) -> Options {
+        let parallel = usize::from(self.parallel);
+        Options { purpose, parallel, wait_lock: Duration::ZERO, holder, plan: None }
+    }
+
+    pub fn selects(&self) -> bool {
+        !self.hosts.is_empty() || !self.only.is_empty()
+    }
 }
 
 /// A run over real connections; whoever listens is told everything.

@@ -21,56 +21,66 @@ const SHOWN: u64 = 64 * 1024;
 /// there stay as they are unless declared; a new file is 0644 unless declared, whatever the umask.
 /// Without `content`, `source` or `template` the file exists, whatever is in it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::at_most_one(&["content", "source", "template"])))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::excludes("state", "absent", &["content", "source", "template", "owner", "group", "mode", "validate"])))]
 #[serde(deny_unknown_fields)]
 pub struct File {
     /// The file's absolute path. Its directory must be there, or be declared.
     #[serde(rename = "file")]
     pub path: AbsPath,
 
-    /// `present` or `absent`.
+    /// `absent`: it is removed. What is no file in its place is a failure then, unless `force` is on.
     #[serde(default)]
     pub state: Presence,
 
-    /// What is in it, to the byte. End it with a newline (`content: |`) as text files do.
+    /// What is in it, to the byte, after templates are rendered. End it with a newline
+    /// (`content: |`) as text files do. One of `content`, `source` and `template` at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
 
-    /// A file beside the spec that it is a copy of: a path relative to the spec.
+    /// A file that it is a copy of, to the byte: a path on the machine converge runs on, relative
+    /// to the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 
-    /// A template beside the spec that it is rendered from: a path relative to the spec.
+    /// A template that it is rendered from: a path on the machine converge runs on, relative to the
+    /// spec. It sees the same variables as the spec, and keeps its last newline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
 
-    /// The user that owns it: a name or a number.
+    /// The user that owns it: a name or a number. Without it, who owns the file is left alone; a new
+    /// file belongs to root, or to the user that converge runs as on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 
-    /// Its group: a name or a number.
+    /// Its group: a name or a number. Without it, as for `owner`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
 
     /// Its mode, as in `644`, `0644` or `u=rw,go=r`: all of it, so a setuid bit that is there but
-    /// not written is removed.
+    /// not written is removed. Without it, the mode is left alone; a new file is 0644.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
 
     /// A command that must exit 0 before new content is put in place; `{}` is the candidate's
-    /// path, as in `validate: visudo -cf {}`.
+    /// path, as in `validate: visudo -cf {}`. Where it does not, the file stays as it is, and this
+    /// fails with what the command said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validate: Option<CommandLine>,
 
-    /// Keep the old content as `NAME.TIME.bak` beside the file when it is replaced.
+    /// Keep the old file as `NAME.TIME.bak` beside the new one, as in `motd.20260131T120000Z.bak`,
+    /// when its content is replaced. Nothing removes these again.
     #[serde(default, skip_serializing_if = "is_false")]
     pub backup: bool,
 
-    /// Never show what is in it, nor how it changes.
+    /// Never show how its content changes: plans and reports have only its length and hash.
     #[serde(default, skip_serializing_if = "is_false")]
     pub sensitive: bool,
 
-    /// Replace a symlink, a socket or an empty directory that is in the way. A directory that is
-    /// not empty is never replaced.
+    /// Replace (or, with `state: absent`, remove) a symlink, a socket or an empty directory that is
+    /// in the file's place. Without it that is a failure. A directory that is not empty is never
+    /// replaced.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
 }

@@ -15,6 +15,8 @@ mod http;
 mod own_file;
 mod port;
 mod program;
+#[cfg(feature = "controller")]
+mod rules;
 mod symlink;
 mod unit;
 
@@ -216,6 +218,15 @@ macro_rules! registry {
 
             pub fn as_resource_mut(&mut self) -> &mut dyn Resource {
                 match self { $(AnyResource::$type(resource) => resource.as_mut(),)* }
+            }
+        }
+
+        /// The JSON Schema of the type's struct, doc comments and all; None for an unknown word.
+        #[cfg(feature = "controller")]
+        pub fn described(word: &str, generator: &mut schemars::SchemaGenerator) -> Option<schemars::Schema> {
+            match word {
+                $($word => Some(<$module::$type as schemars::JsonSchema>::json_schema(generator)),)*
+                _ => None,
             }
         }
 

@@ -17,6 +17,7 @@ pub use select::{Selection, Selector};
 
 use crate::event::{Event, Summary};
 use crate::lock::Holder;
+use crate::plan::SavedPlan;
 use crate::spec::Spec;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +35,8 @@ pub struct Options {
     /// How long to wait for a machine's lock.
     pub wait_lock: Duration,
     pub holder: Holder,
+    /// A saved plan: nothing but its changes is made.
+    pub plan: Option<SavedPlan>,
 }
 
 /// Walks the spec to its end and tells everything through `tell`.

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use crate::graph::Vertex;
+use crate::plan::SavedPlan;
 use crate::spec::Spec;
 
 /// `type:name`, `host/type:name`, `host:name`, `tag:web`; `*` and `?` stand for any.
@@ -62,10 +63,17 @@ impl Selection {
         Ok(Selection { chosen, involved })
     }
 
-    /// One, and everything it depends on, as if all of them had been selected.
-    pub fn with_dependencies(spec: &Spec, vertex: Vertex) -> Selection {
-        let chosen = with_dependencies(spec, &HashSet::from([vertex]));
+    /// These, and everything they depend on, as if all of them had been selected.
+    pub fn with_dependencies(spec: &Spec, items: &[usize]) -> Selection {
+        let chosen = with_dependencies(spec, &items.iter().copied().map(Vertex::Item).collect());
         Selection { involved: chosen.clone(), chosen }
+    }
+
+    /// What a saved plan is about.
+    pub fn planned(spec: &Spec, plan: &SavedPlan) -> Selection {
+        let covered = |item: &usize| plan.covers(&spec.id(*item));
+        let chosen = (0..spec.items.len()).filter(covered).map(Vertex::Item).collect();
+        Selection { involved: with_dependencies(spec, &chosen), chosen }
     }
 
     pub fn is_chosen(&self, vertex: Vertex) -> bool {

@@ -220,6 +220,9 @@ pub fn triggers(
                 edges.push(Edge::new(Vertex::Item(provider), Vertex::Item(item), reason, place));
             }
         }
+        // Two variants of a file are one path.
+        let mut seen = HashSet::new();
+        paths.retain(|path| seen.insert(path.to_string()));
         resolved.push((item, attribute, paths));
     }
     resolved
@@ -279,10 +282,16 @@ fn contents_of(
 
 /// The same identity twice on a host, `when` considered.
 pub fn twins(desk: &mut Desk, drafts: &[Draft], host_name: impl Fn(usize) -> String) {
-    let mut seen: HashMap<(usize, String), Place> = HashMap::new();
+    let mut seen: HashMap<(usize, String), &Draft> = HashMap::new();
     for draft in drafts.iter().filter(|draft| draft.skipped_by_when.is_none()) {
         let id = draft.resource.id();
-        let Some(first) = seen.insert((draft.host, id.clone()), draft.place) else { continue };
+        let Some(first) = seen.insert((draft.host, id.clone()), draft) else { continue };
+        // Two variants, of which a host has one: see `resolve`.
+        if first.may_be_away() && draft.may_be_away() {
+            continue;
+        }
+        let is_variant = first.may_be_away() || draft.may_be_away();
+        let first = first.place;
         let problem =
             Problem::at(draft.place, format!("`{id}` is declared twice on {}", host_name(draft.host)));
         desk.report(if first == draft.place {
@@ -290,10 +299,10 @@ pub fn twins(desk: &mut Desk, drafts: &[Draft], host_name: impl Fn(usize) -> Str
                 .label("`for_each` gives it more than once, or this list reaches the host in two ways")
                 .help("put {{ item }} into its name, or look at groups that overlap")
         } else {
-            problem
-                .label("and here again")
-                .also(first, "first here")
-                .help("keep one of them, with all attributes")
+            problem.label("and here again").also(first, "first here").help(match is_variant {
+                true => "give each of them a `when` that depends on facts",
+                false => "keep one of them, with all attributes",
+            })
         });
     }
 }

@@ -16,7 +16,7 @@ pub const SPEC_CAP: u64 = 16 * 1024 * 1024;
 /// What a `source` may hold: its content travels in one frame.
 pub const SOURCE_CAP: u64 = 64 * 1024 * 1024;
 
-#[derive(Default)]
+#[derive(Clone, Default, Debug)]
 pub struct Desk {
     pub sources: Sources,
     pub problems: Vec<Problem>,

@@ -10,7 +10,8 @@ impl Web {
     /// Pairs that cannot both hold.
     pub fn fights(&self, desk: &mut Desk, drafts: &[Draft]) {
         for (item, draft) in drafts.iter().enumerate() {
-            if draft.skipped_by_when.is_some() {
+            // What may be away is judged where it is known: see `resolve`.
+            if !draft.is_certain() {
                 continue;
             }
             for thing in &self.links[item].provides {
@@ -22,7 +23,7 @@ impl Web {
             }
             for (provider, why) in self.gone_below(draft.host, item) {
                 let below = &drafts[provider];
-                if below.skipped_by_when.is_none() && below.resource.type_word() != "mount" {
+                if below.is_certain() && below.resource.type_word() != "mount" {
                     stands_on_nothing(desk, draft, below, why);
                 }
             }
@@ -50,7 +51,7 @@ fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
     let Thing::Path(path) = thing else { return };
     let (a, b) = (first.resource.type_word(), second.resource.type_word());
     let both = |of: &[&str]| of.contains(&a) && of.contains(&b);
-    if a == b || !both(&[KINDS, WRITERS].concat()) || first.skipped_by_when.is_some() {
+    if a == b || !both(&[KINDS, WRITERS].concat()) || !first.is_certain() {
         return;
     }
     let what = match both(KINDS) {

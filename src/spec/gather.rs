@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::scope::Vars;
 use super::yaml::{self, Node, Value};
 
-const KEYS: &[&str] = &["vars", "secrets", "include", "hosts", "groups", "resources"];
+pub const KEYS: &[&str] = &["vars", "secrets", "include", "hosts", "groups", "resources"];
 
 /// What means something of its own in templates: names of the language's, and Jinja's words.
 const TAKEN: &[&str] = &[

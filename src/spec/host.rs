@@ -9,31 +9,55 @@ use super::hosts::{HostDraft, Layers, THIS_MACHINE};
 use super::problem::Problem;
 use super::read::Entry;
 use super::reference::references;
-use super::scope::{Reported, Scope, Vars};
+use super::scope::{NoValue, Scope, Vars};
 use super::template::Engine;
 use super::whole::read_all;
 use super::yaml::{Node, Style, Value};
 use crate::inventory::{Connection, Host, Privilege, Wait};
 
 /// The attributes of a host that are read by serde.
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Attributes {
+pub struct Attributes {
+    /// Its name or address in the network. Without it, its name in the spec, as `ssh NAME` would take
+    /// it.
     address: Option<String>,
+
+    /// The port of its sshd. Without it, what ~/.ssh/config says, else 22.
+    #[schemars(range(min = 1))]
     port: Option<u16>,
+
+    /// The user to log in as. Without it, what ~/.ssh/config says, else the user that runs converge.
     user: Option<String>,
+
+    /// A private key to log in with. Without it, what ~/.ssh/config says and the ssh-agent has.
     identity_file: Option<String>,
+
+    /// Hosts to go through, as `ssh -J` takes them. Without it, what ~/.ssh/config says.
     proxy_jump: Option<String>,
+
+    /// `ssh`, or `local`: the machine converge runs on. The default is `ssh`; of `localhost` it is
+    /// `local`.
     connection: Option<Connection>,
+
+    /// How to get the rights of `become_user`: `none` (the default), `sudo` or `doas`. No password
+    /// may be asked for.
     r#become: Option<Privilege>,
+
+    /// The user that `become` leads to; the default is root.
     become_user: Option<String>,
+
+    /// How long to keep trying to reach it, as after a reboot. `every` says how often; its default
+    /// is 1s.
     wait: Option<Wait>,
+
+    /// Words by which `--only tag:WORD` selects what is on it.
     #[serde(default)]
     tags: Vec<String>,
 }
 
 /// Those that are not.
-const OTHERS: &[&str] = &["vars", "depends_on", "become_password"];
+pub const OTHERS: &[&str] = &["vars", "depends_on", "become_password"];
 
 pub fn read_host(
     desk: &mut Desk,
@@ -45,7 +69,7 @@ pub fn read_host(
     let is_this_machine = name.value == THIS_MACHINE;
     let bare = if is_this_machine { Host::this_machine() } else { Host::ssh(&name.value) };
     let mut draft = HostDraft {
-        facts: as_seen(&bare, name.place),
+        seen: as_seen(&bare, name.place),
         host: Host { location: Some(desk.sources.location(name.place)), ..bare },
         place: Some(name.place),
         depends_on: Vec::new(),
@@ -72,7 +96,7 @@ pub fn read_host(
     for (name, value) in layers.command_line {
         scope.set(name, value.clone());
     }
-    scope.set("host", draft.facts.clone());
+    scope.set("host", draft.seen.clone());
     let (mut rendered, mut unrendered): (Vec<Entry>, Vec<Place>) = (Vec::new(), Vec::new());
     for (key, value) in entries {
         match key.value.as_str() {
@@ -87,13 +111,16 @@ pub fn read_host(
                     .label("this version of converge does not have it")
                     .help("let the user become root without a password, in sudoers or doas.conf"),
             ),
-            "depends_on" => {
-                if let Ok(value) = scope.render(desk, value) {
-                    draft.depends_on = references(desk, &value);
-                }
-            }
+            "depends_on" => match scope.render(desk, value) {
+                Ok(value) => draft.depends_on = references(desk, &value),
+                Err(NoValue::Late) => desk.report(needs_facts(&key.value, value.place)),
+                Err(NoValue::Broken) => {}
+            },
             _ => {
-                let value = scope.render(desk, value).unwrap_or_else(|Reported| {
+                let value = scope.render(desk, value).unwrap_or_else(|why| {
+                    if why == NoValue::Late {
+                        desk.report(needs_facts(&key.value, value.place));
+                    }
                     unrendered.push(key.place);
                     value.clone()
                 });
@@ -109,9 +136,15 @@ pub fn read_host(
     if let Some(read) = read {
         fill(&mut draft.host, read);
         check_words(desk, &draft.host, &entries);
-        draft.facts = as_seen(&draft.host, name.place);
+        draft.seen = as_seen(&draft.host, name.place);
     }
     draft
+}
+
+fn needs_facts(key: &str, place: Place) -> Problem {
+    Problem::at(place, format!("a host's `{key}` cannot depend on facts"))
+        .label("a host tells its facts once it is reached")
+        .help("write it out, or declare a variable under the host's `vars`")
 }
 
 fn fill(host: &mut Host, read: Attributes) {

@@ -9,9 +9,10 @@ use super::hosts::Inventory;
 use super::problem::Problem;
 use crate::graph::{Edge, Reason, Vertex};
 
-/// The warnings on all resources and hosts. What `when` skips is not looked at.
+/// The warnings on all resources and hosts. What `when` skips, or may skip, is
+/// not looked at.
 pub fn warnings(desk: &Desk, inventory: &Inventory, drafts: &[Draft], edges: &[Edge<Place>]) -> Vec<Problem> {
-    let skipped = |vertex| matches!(vertex, Vertex::Item(item) if drafts[item].skipped_by_when.is_some());
+    let skipped = |vertex| matches!(vertex, Vertex::Item(item) if !drafts[item].is_certain());
     let needed: HashSet<Vertex> = edges
         .iter()
         .filter(|edge| matches!(edge.reason, Reason::Declared { .. } | Reason::Implied(_)))
@@ -19,7 +20,7 @@ pub fn warnings(desk: &Desk, inventory: &Inventory, drafts: &[Draft], edges: &[E
         .map(|edge| edge.before)
         .collect();
     let mut warnings = Vec::new();
-    for (item, draft) in drafts.iter().enumerate().filter(|(_, draft)| draft.skipped_by_when.is_none()) {
+    for (item, draft) in drafts.iter().enumerate().filter(|(_, draft)| draft.is_certain()) {
         for complaint in draft.resource.as_resource().warnings(needed.contains(&Vertex::Item(item))) {
             let place = draft.attribute(desk, complaint.attribute);
             warnings.push(Problem::warning(place, complaint.what).help(complaint.help));

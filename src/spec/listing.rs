@@ -15,7 +15,7 @@ use super::hosts::{Inventory, Layers};
 use super::load::{command_line, look_through_vars};
 use super::problem::Problem;
 use super::scalar::{Core, core};
-use super::scope::{Reported, Scope, Vars};
+use super::scope::{Scope, Vars};
 use super::template::Engine;
 use super::yaml::{Node, Scalar, Style, Value};
 use super::{LoadOptions, Problems, near};
@@ -143,7 +143,7 @@ impl Reader<'_> {
         ];
         let mut scope = Scope::new(self.engine, &layers.map(|(_, vars)| vars));
         match draft {
-            Some(draft) => scope.set("host", draft.facts.clone()),
+            Some(draft) => scope.set("host", draft.seen.clone()),
             None => scope.set_object("host", Jinja::from_object(Later("host".to_owned()))),
         }
         for name in ["item", "facts", "captured"] {
@@ -177,7 +177,7 @@ impl Reader<'_> {
         let before = self.desk.problems.len();
         match scope.value_of(self.desk, name) {
             Ok(Some(value)) => json(&value),
-            Ok(None) | Err(Reported) => {
+            Ok(None) | Err(_) => {
                 self.desk.problems.truncate(before);
                 json(node)
             }

@@ -15,7 +15,9 @@ mod beside;
 mod complaint;
 mod connect;
 mod desk;
+mod early;
 mod entry;
+pub mod facts;
 mod fights;
 mod gather;
 mod host;
@@ -28,14 +30,27 @@ mod near;
 pub mod problem;
 mod read;
 mod reference;
+mod resolve;
 mod scalar;
 mod scope;
+mod stand_in;
 mod template;
 mod whole;
 mod yaml;
 mod yaml_words;
 
+pub(crate) use entry::Common as CommonAttributes;
+pub(crate) use host::Attributes as HostAttributes;
+pub(crate) use near::help as did_you_mean;
+/// The keys that the loader knows.
+#[cfg(test)]
+pub(crate) mod names {
+    pub use super::entry::COMMON;
+    pub use super::gather::KEYS as TOP_LEVEL;
+    pub use super::host::OTHERS as OF_HOSTS_BY_HAND;
+}
 pub use problem::Problems;
+use resolve::Unresolved;
 
 /// What the command line adds to a spec.
 #[derive(Clone, Default, Debug)]
@@ -58,6 +73,8 @@ pub struct Spec {
     pub graph: Graph,
     /// What is allowed and likely to bite.
     pub warnings: Problems,
+    /// What waits for the facts of a host.
+    unresolved: Unresolved,
 }
 
 /// A resource on a host, with what the spec says about dealing with it.

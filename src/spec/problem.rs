@@ -100,10 +100,6 @@ impl Problems {
         self.list.is_empty()
     }
 
-    pub(super) fn into_sources(self) -> Sources {
-        self.sources
-    }
-
     pub fn list(&self) -> &[Problem] {
         &self.list
     }

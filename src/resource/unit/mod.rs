@@ -21,6 +21,7 @@ pub use name::UnitName;
 
 /// `state: active | inactive`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum UnitState {
     Active,
@@ -39,22 +40,26 @@ pub enum UnitState {
 /// whoever changed them. `failed` counts as inactive. Before a start the count of failed starts
 /// is reset, so that a start limit that was hit does not stand in the way.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::at_most_one(&["content", "source", "template"])))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::excludes("masked", true, &["content", "source", "template"])))]
 #[serde(deny_unknown_fields)]
 pub struct Unit {
     /// The unit's name; `.service` may be left out. An instance of a template is `name@instance`.
     #[serde(rename = "unit")]
     pub name: UnitName,
 
-    /// `active` or `inactive`. Of a `masked` unit `inactive` is the default.
+    /// The default is `active`; of a `masked` unit it is `inactive`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<UnitState>,
 
     /// Whether it is started at boot (or by what wants it). Units without an `[Install]` section
-    /// (`static`, generated ones) cannot be enabled: that is a failure which says so.
+    /// (`static`, generated ones) cannot be enabled: that is a failure which says so. Without it, that
+    /// is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 
-    /// Whether it is masked, so that nothing can start it.
+    /// Whether it is masked, so that nothing can start it. Without it, that is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masked: Option<bool>,
 
@@ -62,11 +67,13 @@ pub struct Unit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
 
-    /// A file beside the spec that its unit file is a copy of.
+    /// A file that its unit file is a copy of: a path on the machine converge runs on, relative to
+    /// the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 
-    /// A template beside the spec that its unit file is rendered from.
+    /// A template that its unit file is rendered from: a path on the machine converge runs on,
+    /// relative to the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
 
@@ -82,9 +89,11 @@ pub struct Unit {
 
     /// `system`, or `user`: the manager of the user that converge runs as on the host.
     #[serde(default, skip_serializing_if = "is_system")]
+    #[cfg_attr(feature = "controller", schemars(skip_serializing_if = "crate::attribute::schema::never"))]
     pub scope: Scope,
 
-    /// How long a service must have been active without a break before it counts.
+    /// How long a service must have been active without a break before it counts: one that crashes
+    /// right after its start is not taken for running.
     #[serde(default = "one_second")]
     pub settle: Span,
 }
