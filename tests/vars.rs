@@ -10,6 +10,7 @@ const MAIN: &str = r#"vars:
   boot: true
   lines: [1, "{{ host.name }}"]
   path: "/srv/{{ item }}"
+  package: "{{ 'apk' if facts.os.id == 'alpine' else 'apt' }}"
   own: "{{ rank }}"
 include:
   - {file: part.yaml, vars: {name: given, mode: 7}}
@@ -64,7 +65,7 @@ fn json_holds_whole_values_with_their_types() {
         variable("domain"),
         serde_json::json!({
             "name": "domain", "value": "one.example.com",
-            "from": {"kind": "host", "location": "main.yaml:12"},
+            "from": {"kind": "host", "location": "main.yaml:13"},
             "over": [{"kind": "file", "location": "main.yaml:3"}],
         })
     );

@@ -142,12 +142,8 @@ impl Reader<'_> {
             (Kind::CommandLine, &given),
         ];
         let mut scope = Scope::new(self.engine, &layers.map(|(_, vars)| vars));
-        match draft {
-            Some(draft) => scope.set("host", draft.seen.clone()),
-            None => scope.set_object("host", Jinja::from_object(Later("host".to_owned()))),
-        }
-        for name in ["item", "facts", "captured"] {
-            scope.set_object(name, Jinja::from_object(Later(name.to_owned())));
+        if let Some(draft) = draft {
+            scope.set("host", draft.seen.clone());
         }
         scope.set_object("secrets", Jinja::from_object(Secrets));
         let mut declared: Vec<(&At<String>, &Node, Vec<Origin>)> = Vec::new();
@@ -172,7 +168,8 @@ impl Reader<'_> {
         Section { host: draft.map(|draft| draft.host.name.clone()), included, variables }
     }
 
-    /// Where it cannot be made here (from variables that only hosts have), as it is written.
+    /// Where it cannot be made here (from what only a host, a run or a `for_each` has), as it is
+    /// written: half of it could be wrong.
     fn value(&mut self, scope: &mut Scope<'_>, name: &At<String>, node: &Node) -> serde_json::Value {
         let before = self.desk.problems.len();
         match scope.value_of(self.desk, name) {
@@ -204,24 +201,6 @@ fn json(node: &Node) -> serde_json::Value {
             if spelled == *text { typed } else { text.as_str().into() }
         }
         Value::Scalar(scalar) => scalar.text.as_str().into(),
-    }
-}
-
-/// What is known only in a run, or for a host: it stands as it is written.
-#[derive(Debug)]
-struct Later(String);
-
-impl Object for Later {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Plain
-    }
-
-    fn get_value(self: &Arc<Self>, name: &Jinja) -> Option<Jinja> {
-        Some(Jinja::from_object(Later(format!("{}.{name}", self.0))))
-    }
-
-    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{{{ {} }}}}", self.0)
     }
 }
 
