@@ -41,7 +41,7 @@ check:
 	cargo clippy --no-default-features --bin converge-agent -- -D warnings
 
 bench: build
-	cargo bench --bench noop
+	cargo bench --bench noop --bench load
 
 clean:
 	cargo clean

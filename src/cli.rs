@@ -4,7 +4,7 @@
 use clap::builder::Styles;
 use clap::{ColorChoice, Parser, Subcommand};
 
-use crate::command::{apply, completions, explain, graph, plan, schema, validate, why};
+use crate::command::{apply, completions, explain, graph, plan, schema, validate, vars, why};
 use crate::redact;
 
 /// The spec or the command line is wrong; nothing was touched.
@@ -35,6 +35,7 @@ enum Command {
     Apply(apply::Args),
     Why(why::Args),
     Graph(graph::Args),
+    Vars(vars::Args),
     Explain(explain::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -57,6 +58,7 @@ pub fn main() -> u8 {
         Command::Apply(args) => apply::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Graph(args) => graph::run(&args),
+        Command::Vars(args) => vars::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run::<Cli>(&args),

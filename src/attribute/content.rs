@@ -139,7 +139,7 @@ impl<'de> Deserialize<'de> for Content {
             type Value = Content;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the content, as text")
+                f.write_str("a text")
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Content, E> {

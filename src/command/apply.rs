@@ -84,7 +84,7 @@ fn prepare(args: &Args, plan: Option<&SavedPlan>) -> Result<(Spec, Selection), u
             "a saved plan has its selection and its variables: give them to `converge plan --out`",
         ));
     }
-    let spec = SpecArgs { spec: plan.spec_path(), vars: plan.vars.clone() }.load()?;
+    let spec = SpecArgs { spec: plan.spec_path(), vars: plan.vars.clone(), deny: None }.load()?;
     let gone: Vec<&str> =
         plan.ids().filter(|id| !(0..spec.items.len()).any(|item| spec.id(item) == *id)).collect();
     if !gone.is_empty() {

@@ -115,6 +115,10 @@ impl Resource for File {
         }
     }
 
+    fn can_wait(&self) -> bool {
+        false
+    }
+
     fn validate(&self) -> Vec<Invalid> {
         let mut invalid = Vec::new();
         let contents = [
@@ -154,7 +158,7 @@ impl Resource for File {
                 ));
             }
             if given.is_empty() && self.state == Presence::Present {
-                invalid.push(Invalid::new(
+                invalid.push(Invalid::lack(
                     "validate",
                     "there is no content to validate",
                     "add `content`, `source` or `template`, or leave `validate` out",

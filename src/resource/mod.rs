@@ -53,6 +53,18 @@ pub trait Resource {
         Vec::new()
     }
 
+    /// What is allowed and likely to bite: each names its attribute and says the way out.
+    /// `is_needed`: another resource or host comes after it.
+    fn warnings(&self, _is_needed: bool) -> Vec<Invalid> {
+        Vec::new()
+    }
+
+    /// Whether it can come true by itself, so that a `wait` makes sense. A file cannot: nothing
+    /// but converge makes it what is declared.
+    fn can_wait(&self) -> bool {
+        true
+    }
+
     /// What to show when it failed, beside the failure itself: a unit's state and log lines.
     fn evidence(&self, _system: &System) -> Vec<Detail> {
         Vec::new()
@@ -120,11 +132,18 @@ pub struct Invalid {
     pub attribute: &'static str,
     pub what: String,
     pub help: String,
+    /// It misses another attribute, which may be there and unreadable: then nothing is said.
+    pub is_lack: bool,
 }
 
 impl Invalid {
     pub fn new(attribute: &'static str, what: impl Into<String>, help: impl Into<String>) -> Self {
-        Invalid { attribute, what: what.into(), help: help.into() }
+        Invalid { attribute, what: what.into(), help: help.into(), is_lack: false }
+    }
+
+    /// It needs an attribute that is not there.
+    pub fn lack(attribute: &'static str, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Invalid { is_lack: true, ..Invalid::new(attribute, what, help) }
     }
 }
 

@@ -62,9 +62,13 @@ impl Resource for Symlink {
         }
     }
 
+    fn can_wait(&self) -> bool {
+        false
+    }
+
     fn validate(&self) -> Vec<Invalid> {
         match (&self.target, self.state) {
-            (None, Presence::Present) => vec![Invalid::new(
+            (None, Presence::Present) => vec![Invalid::lack(
                 "symlink",
                 "`target` is missing: where is the link to point?",
                 "add `target: PATH`, or `state: absent` if the link is to go",

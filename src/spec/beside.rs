@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::at::Place;
 use super::desk::{Desk, SOURCE_CAP, TemplateError};
 use super::entry::Draft;
 use super::problem::Problem;
@@ -26,9 +27,9 @@ pub fn complete(
     let hash_only =
         draft.resource.as_resource_mut().contents().iter().any(|content| content.bytes().is_none());
     for complaint in &invalid {
-        let place = draft.attribute(desk, complaint.attribute);
-        desk.report(Problem::at(place, &complaint.what).label("here").help(&complaint.help));
+        report(desk, draft, complaint);
     }
+    let in_vain = waits_in_vain(desk, draft);
     if hash_only {
         let place = draft.attribute(desk, "content");
         desk.report(
@@ -37,7 +38,49 @@ pub fn complete(
                 .help("write the text itself, or name a file: source: PATH"),
         );
     }
-    invalid.is_empty() && !hash_only && read_sources(desk, scope, draft, directory, late)
+    invalid.is_empty() && !in_vain && !hash_only && read_sources(desk, scope, draft, directory, late)
+}
+
+/// What is wrong with a resource beside the attributes that could not be read, of which the
+/// problems from `before` on speak.
+pub fn contradictions(desk: &mut Desk, draft: &Draft, before: usize) {
+    let told: Vec<Place> = desk.problems[before..]
+        .iter()
+        .filter_map(|problem| problem.labels.first().map(|(place, _)| *place))
+        .collect();
+    let is_told = |attribute: &str| {
+        let entry = draft.entries.iter().find(|(key, _)| key.value == attribute);
+        entry.is_some_and(|(key, value)| {
+            let whole = key.place.to(value.place);
+            told.iter()
+                .any(|place| place.file == whole.file && (whole.start..=whole.end).contains(&place.start))
+        })
+    };
+    for complaint in draft.resource.as_resource().validate() {
+        if !complaint.is_lack && !is_told(complaint.attribute) {
+            report(desk, draft, &complaint);
+        }
+    }
+    waits_in_vain(desk, draft);
+}
+
+fn report(desk: &mut Desk, draft: &Draft, complaint: &Invalid) {
+    let place = draft.attribute(desk, complaint.attribute);
+    desk.report(Problem::at(place, &complaint.what).label("here").help(&complaint.help));
+}
+
+/// `wait` where there is nothing to wait for.
+fn waits_in_vain(desk: &mut Desk, draft: &Draft) -> bool {
+    if draft.common.wait.is_none() || draft.resource.as_resource().can_wait() {
+        return false;
+    }
+    let word = draft.resource.type_word();
+    desk.report(
+        Problem::at(draft.attribute(desk, "wait"), format!("a `{word}` does not come true by waiting"))
+            .label("nothing to wait for")
+            .help("leave it out: what cannot be made at once is a failure; wait for what has to come first"),
+    );
+    true
 }
 
 fn is_about(complaint: &Invalid, attribute: &str) -> bool {

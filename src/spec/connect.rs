@@ -1,5 +1,5 @@
 //! From resources to a graph: what is declared (`depends_on`, `restart_on`), what follows from
-//! what the resources are (a file lies in a directory), and what cannot be true at once.
+//! what the resources are (a file lies in a directory).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,7 +14,7 @@ use crate::resource::{Links, Thing};
 
 /// What the resources of a spec provide and stand on.
 pub struct Web {
-    links: Vec<Links>,
+    pub(super) links: Vec<Links>,
     providers: HashMap<(usize, Thing), Vec<usize>>,
     /// The same for paths, in their order, to find what lies below one.
     paths: BTreeMap<(usize, AbsPath), Vec<usize>>,
@@ -25,13 +25,19 @@ const DROP_INS: &str = "its drop-ins";
 
 impl Web {
     pub fn new(drafts: &[Draft]) -> Web {
-        let links: Vec<Links> = drafts.iter().map(|draft| draft.resource.as_resource().links()).collect();
+        let links = drafts.iter().map(|draft| (draft.host, draft.resource.as_resource().links()));
+        Web::of(links.collect())
+    }
+
+    /// Of the resources' hosts and links.
+    pub(super) fn of(all: Vec<(usize, Links)>) -> Web {
         let mut providers: HashMap<(usize, Thing), Vec<usize>> = HashMap::new();
-        for (item, (draft, links)) in drafts.iter().zip(&links).enumerate() {
+        for (item, (host, links)) in all.iter().enumerate() {
             for thing in &links.provides {
-                providers.entry((draft.host, thing.clone())).or_default().push(item);
+                providers.entry((*host, thing.clone())).or_default().push(item);
             }
         }
+        let links = all.into_iter().map(|(_, links)| links).collect();
         let mut paths: BTreeMap<(usize, AbsPath), Vec<usize>> = BTreeMap::new();
         for ((host, thing), items) in &providers {
             if let Thing::Path(path) = thing {
@@ -42,13 +48,13 @@ impl Web {
     }
 
     /// Who else provides exactly this.
-    fn others(&self, host: usize, thing: Thing, but: usize) -> Vec<usize> {
+    pub(super) fn others(&self, host: usize, thing: Thing, but: usize) -> Vec<usize> {
         let providers = self.providers.get(&(host, thing));
         providers.into_iter().flatten().copied().filter(|item| *item != but).collect()
     }
 
     /// Who provides what `item` stands on: of a path, what is nearest at or above it.
-    fn below(&self, host: usize, thing: &Thing, item: usize) -> Vec<usize> {
+    pub(super) fn below(&self, host: usize, thing: &Thing, item: usize) -> Vec<usize> {
         let found = self.others(host, thing.clone(), item);
         let Thing::Path(path) = thing else { return found };
         if !found.is_empty() {
@@ -99,37 +105,6 @@ impl Web {
         }
     }
 
-    /// Pairs that cannot both hold.
-    pub fn fights(&self, desk: &mut Desk, drafts: &[Draft]) {
-        for (item, draft) in drafts.iter().enumerate() {
-            // What may be away is judged where it is known: see `resolve`.
-            if !draft.is_certain() {
-                continue;
-            }
-            for thing in &self.links[item].provides {
-                for other in self.others(draft.host, thing.clone(), item) {
-                    if other < item {
-                        two_kinds(desk, &drafts[other], draft, thing);
-                    }
-                }
-            }
-            if self.links[item].is_removal {
-                continue;
-            }
-            for (thing, why) in &self.links[item].stands_on {
-                for provider in self.below(draft.host, thing, item) {
-                    let below = &drafts[provider];
-                    if self.links[provider].is_removal
-                        && below.is_certain()
-                        && below.resource.type_word() != "mount"
-                    {
-                        stands_on_nothing(desk, draft, below, why);
-                    }
-                }
-            }
-        }
-    }
-
     /// Tells each directory that is purged what the spec declares below it.
     pub fn purges(&self, drafts: &mut [Draft]) {
         let purging: Vec<(usize, AbsPath)> = (0..drafts.len())
@@ -154,32 +129,6 @@ impl Web {
             }
         }
     }
-}
-
-/// One path declared as two kinds of file.
-fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
-    const KINDS: &[&str] = &["directory", "file", "symlink"];
-    let Thing::Path(path) = thing else { return };
-    let (a, b) = (first.resource.type_word(), second.resource.type_word());
-    if a == b || !KINDS.contains(&a) || !KINDS.contains(&b) || !first.is_certain() {
-        return;
-    }
-    desk.report(
-        Problem::at(second.place, format!("{path} is declared as a `{a}` and as a `{b}`"))
-            .label(format!("a `{b}` here"))
-            .also(first.place, format!("a `{a}` here"))
-            .help("a path is one thing: keep one of them"),
-    );
-}
-
-fn stands_on_nothing(desk: &mut Desk, draft: &Draft, below: &Draft, why: &str) {
-    let (id, below_id) = (draft.resource.id(), below.resource.id());
-    desk.report(
-        Problem::at(draft.place, format!("`{id}` needs `{below_id}`, which is declared to be gone"))
-            .label(format!("needs it as {why}"))
-            .also(below.place, "declared to be gone here")
-            .help("remove one of them, or declare both to be gone"),
-    );
 }
 
 /// The edges that the spec declares: `depends_on` of resources and hosts.

@@ -18,7 +18,7 @@ use super::problem::Problem;
 use super::read::Entry;
 use super::reference::references;
 use super::scope::{NoValue, Reported, Scope};
-use super::whole::{Entries, read_all};
+use super::whole::{Entries, read_all, read_most};
 use super::yaml::{Node, Style, Value};
 use crate::attribute::Span;
 use crate::inventory::Wait;
@@ -328,7 +328,7 @@ impl Context<'_> {
             problems.push(Problem::at(key.place, what).label("unknown").help("remove the line"));
         }
         let read = |entries: Entries<'_, '_>| self.resource(entries);
-        let resource = read_all(&own, place, &about, COMMON, unrendered, problems, read);
+        let (resource, is_whole) = read_most(&own, place, &about, COMMON, unrendered, problems, read);
         let (references_of, common): (Vec<&Entry>, Vec<&Entry>) =
             common.into_iter().partition(|(key, _)| key.value == "depends_on");
         let common = read_all(&common, place, &about, &[], unrendered, problems, |entries| {
@@ -336,17 +336,22 @@ impl Context<'_> {
         });
         let references_of = references_of.first().filter(|(key, _)| !unrendered.contains(&key.place));
         let depends_on = references_of.map(|(_, node)| references(desk, node)).unwrap_or_default();
-        if !unrendered.is_empty() || desk.problems.len() > before {
+        let is_whole = is_whole && common.is_some() && desk.problems.len() == before;
+        let (resource, common) = (resource?, common.unwrap_or_default());
+        let host = self.origin.host;
+        let entries_hold_secret = entries.iter().any(|(_, node)| node.secret().is_some());
+        let mut draft =
+            Draft { host, resource, common, depends_on, skipped_by_when: None, place, entries, late: None };
+        if !is_whole {
+            beside::contradictions(desk, &draft, before);
             return None;
         }
-        let (mut resource, common) = (resource?, common?);
-        if entries.iter().any(|(_, node)| node.secret().is_some()) {
-            for content in resource.as_resource_mut().contents() {
+        if entries_hold_secret {
+            for content in draft.resource.as_resource_mut().contents() {
                 *content = content.clone().with_secret();
             }
         }
-        let host = self.origin.host;
-        Some(Draft { host, resource, common, depends_on, skipped_by_when: None, place, entries, late: None })
+        Some(draft)
     }
 }
 

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::at::{At, Place};
 use super::desk::Desk;
+use super::gather::{DeclaredHost, check_names};
 use super::hosts::{HostDraft, Layers, THIS_MACHINE};
 use super::problem::Problem;
 use super::read::Entry;
@@ -63,10 +64,10 @@ pub const OTHERS: &[&str] = &["vars", "depends_on", "become_password"];
 pub fn read_host(
     desk: &mut Desk,
     engine: &Engine,
-    name: &At<String>,
-    node: &Node,
+    declared: &DeclaredHost,
     layers: &Layers<'_>,
 ) -> HostDraft {
+    let DeclaredHost { name, node, overlay } = declared;
     let is_this_machine = name.value == THIS_MACHINE;
     let bare = if is_this_machine { Host::this_machine() } else { Host::ssh(&name.value) };
     let mut draft = HostDraft {
@@ -91,8 +92,9 @@ pub fn read_host(
     };
     if let Some(vars) = node.get("vars").and_then(Node::as_mapping) {
         draft.vars = vars.to_vec();
+        check_names(desk, &draft.vars);
     }
-    let mut scope = Scope::new(engine, &[layers.vars, &draft.vars]);
+    let mut scope = Scope::new(engine, &[layers.vars, &layers.overlays[*overlay], &draft.vars]);
     for (name, value) in layers.command_line {
         scope.set(name, value.clone());
     }

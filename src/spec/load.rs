@@ -4,12 +4,13 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use super::at::Place;
+use super::at::{At, Place};
 use super::connect::{self, Web};
 use super::desk::Desk;
 use super::entry::{self, Draft, Items, Origin};
-use super::gather::{Block, Gathered, Target, gather};
+use super::gather::{Block, Gathered, Target, check_names, gather};
 use super::hosts::{Inventory, Layers, THIS_MACHINE};
+use super::lint;
 use super::problem::Problem;
 use super::reference::{Index, Resolver};
 use super::resolve::{OnHost, Unresolved};
@@ -37,7 +38,7 @@ fn read(desk: &mut Desk, path: &Path, options: &LoadOptions) -> Option<Spec> {
     let vault = Vault::new(desk, &gathered.secrets, options.reads_secrets);
     let engine = Engine::new(vault);
     let command_line = command_line(desk, &options.vars);
-    let layers = Layers { vars: &gathered.vars, command_line: &command_line };
+    let layers = Layers { vars: &gathered.vars, overlays: &gathered.overlays, command_line: &command_line };
     let mut inventory = Inventory::read(desk, &engine, &gathered.hosts, &gathered.groups, &layers);
     let Items { mut drafts, broken } = items(desk, &engine, &gathered, &inventory, &layers);
     look_through_vars(desk, &engine, &inventory, &layers);
@@ -64,15 +65,19 @@ fn read(desk: &mut Desk, path: &Path, options: &LoadOptions) -> Option<Spec> {
     {
         inventory.hosts[this_machine].takes_part = true;
     }
+    let warnings = match desk.problems.is_empty() {
+        true => lint::warnings(desk, &inventory, &drafts, &edges),
+        false => Vec::new(),
+    };
     let lacks_secrets = engine.vault.lacks_secrets();
     let given =
         Given { vars: gathered.vars, overlays: gathered.overlays, command_line, vault: engine.vault.clone() };
     let spec = finish(desk, path, given, inventory, drafts, edges)?;
-    Some(Spec { lacks_secrets, ..spec })
+    Some(Spec { lacks_secrets, warnings: Problems::new(warnings, desk.sources.clone()), ..spec })
 }
 
 /// `--var name=value`, each as if it were a file of its own.
-fn command_line(desk: &mut Desk, vars: &[(String, String)]) -> Vec<(String, Node)> {
+pub(super) fn command_line(desk: &mut Desk, vars: &[(String, String)]) -> Vec<(String, Node)> {
     let mut values = Vec::new();
     for (name, text) in vars {
         let place = desk.sources.add(Path::new(&format!("--var {name}")), text.clone());
@@ -87,6 +92,9 @@ fn command_line(desk: &mut Desk, vars: &[(String, String)]) -> Vec<(String, Node
             Err(problem) => desk.report(problem),
         }
     }
+    let named: Vec<_> =
+        values.iter().map(|(name, node)| (At::new(name.clone(), node.place), node.clone())).collect();
+    check_names(desk, &named);
     values
 }
 
@@ -124,7 +132,7 @@ fn items(
 fn targets(desk: &mut Desk, gathered: &Gathered, inventory: &Inventory, block: &Block) -> Vec<usize> {
     match &block.target {
         Target::ThisMachine(place) => {
-            if let Some((first, _)) = gathered.hosts.first() {
+            if let Some(first) = gathered.hosts.first().map(|host| &host.name) {
                 desk.report(
                     Problem::at(*place, "these resources do not say for which host they are")
                         .label("a plain list means this machine")
@@ -157,9 +165,15 @@ fn targets(desk: &mut Desk, gathered: &Gathered, inventory: &Inventory, block: &
 }
 
 /// Mistakes in variables that nothing uses are mistakes too.
-fn look_through_vars(desk: &mut Desk, engine: &Engine, inventory: &Inventory, layers: &Layers<'_>) {
+pub(super) fn look_through_vars(
+    desk: &mut Desk,
+    engine: &Engine,
+    inventory: &Inventory,
+    layers: &Layers<'_>,
+) {
     let all_hosts: Vec<_> = inventory.hosts.iter().flat_map(|host| host.vars.iter().cloned()).collect();
-    let mut scope = Scope::new(engine, &[&all_hosts, layers.vars]);
+    let given: Vec<_> = layers.overlays.iter().flatten().cloned().collect();
+    let mut scope = Scope::new(engine, &[&all_hosts, &given, layers.vars]);
     scope.set_anything("host");
     scope.set_anything("item");
     for (name, value) in layers.command_line {
@@ -241,6 +255,7 @@ fn finish(
         hosts,
         items,
         graph: Graph::default(),
+        warnings: Problems::default(),
         unresolved,
         lacks_secrets: false,
     };

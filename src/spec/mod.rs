@@ -18,9 +18,13 @@ mod desk;
 mod early;
 mod entry;
 pub mod facts;
+mod fights;
 mod gather;
 mod host;
 mod hosts;
+mod include;
+mod lint;
+pub mod listing;
 mod load;
 mod near;
 mod placement;
@@ -72,6 +76,8 @@ pub struct Spec {
     /// The resources, in the order of their declaration.
     pub items: Vec<Item>,
     pub graph: Graph,
+    /// What is allowed and likely to bite.
+    pub warnings: Problems,
     /// What waits for the facts of a host.
     unresolved: Unresolved,
 
@@ -101,6 +107,15 @@ impl Spec {
         let item = &self.items[item];
         format!("{}/{}", self.hosts[item.host].name, item.resource.id())
     }
+}
+
+/// The variables of a spec, for everywhere and for its hosts, or for one host.
+pub fn variables(
+    path: &Path,
+    options: &LoadOptions,
+    host: Option<&str>,
+) -> Result<Vec<listing::Section>, Problems> {
+    listing::variables(path, options, host)
 }
 
 /// Reads, resolves and validates a spec. The problems are all that were found, not only the

@@ -104,7 +104,7 @@ impl<'de> Reader<'de, '_> {
         let found = match scalar.style {
             Style::Plain | Style::Rendered | Style::Secret => core(&scalar.text),
             Style::Quoted | Style::Block => {
-                let complaint = Complaint::wants(wanted, "a text");
+                let complaint = Complaint::wants(wanted, format!("the text \"{}\"", scalar.text));
                 return Err(match core(&scalar.text) {
                     Core::Text | Core::Null => complaint,
                     _ => complaint.help(format!("write {} without the quotes", scalar.text)),

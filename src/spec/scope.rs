@@ -3,7 +3,7 @@
 
 mod trial;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use minijinja::{Error, ErrorKind, Value as Jinja};
@@ -34,6 +34,8 @@ pub struct Scope<'a> {
     resolved: HashMap<String, State>,
     /// The names under resolution, outermost first.
     path: Vec<String>,
+    /// Resolved variables that are made from a passing name: their values pass with it.
+    passing: HashSet<String>,
     /// While no host has told its facts: the same scope with the facts of each of some machines as
     /// there are many. Made when it is first needed.
     trials: Vec<Scope<'a>>,
@@ -42,6 +44,9 @@ pub struct Scope<'a> {
     /// It is one of those: its own mistakes may be no one else's, but for what is wrong anywhere.
     is_trial: bool,
 }
+
+/// What has another value for each element of a `for_each`, or for each resource.
+const PASSING: &[&str] = &["item", "captured"];
 
 #[derive(Clone)]
 enum State {
@@ -82,6 +87,7 @@ impl<'a> Scope<'a> {
             declared: Rc::new(declared),
             resolved: HashMap::new(),
             path: Vec::new(),
+            passing: HashSet::new(),
             trials: Vec::new(),
             is_doubtful: false,
             is_trial: false,
@@ -95,13 +101,24 @@ impl<'a> Scope<'a> {
     }
 
     fn put(&mut self, name: &str, state: &State) {
+        self.forget(name);
         self.resolved.insert(name.to_owned(), state.clone());
         self.trials.iter_mut().for_each(|trial| trial.put(name, state));
     }
 
     pub fn unset(&mut self, name: &str) {
+        self.forget(name);
         self.resolved.remove(name);
         self.trials.iter_mut().for_each(|trial| trial.unset(name));
+    }
+
+    /// What was made from the value that `name` had.
+    fn forget(&mut self, name: &str) {
+        if PASSING.contains(&name) {
+            for name in self.passing.drain() {
+                self.resolved.remove(&name);
+            }
+        }
     }
 
     /// Makes `{{ captured.NAME }}` stay as it stands.
@@ -122,7 +139,8 @@ impl<'a> Scope<'a> {
         self.set_object(name, Jinja::from_object(Anything));
     }
 
-    fn set_object(&mut self, name: &str, object: Jinja) {
+    pub fn set_object(&mut self, name: &str, object: Jinja) {
+        self.forget(name);
         let nothing = Node::scalar("", Style::Plain, Place { file: 0, start: 0, end: 0 });
         self.put(name, &State::Value(Rc::new(nothing), object));
     }
@@ -134,6 +152,14 @@ impl<'a> Scope<'a> {
         for name in names {
             drop(self.lookup(desk, name, self.declared[name].0));
         }
+    }
+
+    /// A variable's value; None where nothing has this name.
+    pub fn value_of(&mut self, desk: &mut Desk, name: &At<String>) -> Result<Option<Rc<Node>>, NoValue> {
+        Ok(match self.lookup(desk, &name.value, name.place)? {
+            Lookup::Value(node, _) => Some(node),
+            Lookup::Unknown => None,
+        })
     }
 
     /// The node with everything in it rendered.
@@ -290,7 +316,7 @@ impl<'a> Scope<'a> {
             is_late = !self.resolved.contains_key(FACTS);
         }
         for name in names {
-            if name == SECRETS {
+            if name == SECRETS && !self.resolved.contains_key(SECRETS) {
                 values.push((SECRETS, self.engine.vault.as_seen()));
                 continue;
             }
@@ -347,6 +373,9 @@ impl<'a> Scope<'a> {
     }
 
     fn lookup(&mut self, desk: &mut Desk, name: &str, place: Place) -> Result<Lookup, NoValue> {
+        if PASSING.contains(&name) || self.passing.contains(name) {
+            self.passing.extend(self.path.iter().cloned());
+        }
         match self.resolved.get(name) {
             Some(State::Value(node, value)) => return Ok(Lookup::Value(Rc::clone(node), value.clone())),
             Some(State::Broken) => return Err(NoValue::Broken),

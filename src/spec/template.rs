@@ -1,5 +1,6 @@
 //! `{{ … }}`: the Jinja engine, and how its errors point into the file.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -45,9 +46,7 @@ impl Engine {
     /// The names that a template takes from outside.
     pub fn names(&self, text: &str, kind: Kind) -> Result<Vec<String>, Error> {
         let template = self.of(kind).template_from_str(text)?;
-        let mut names: Vec<_> = template.undeclared_variables(false).into_iter().collect();
-        names.sort();
-        Ok(names)
+        Ok(with_sliced(template.undeclared_variables(false), text))
     }
 
     /// What a template takes from `name`, as far as that is written out: `name.a.b`. In the order
@@ -85,10 +84,25 @@ impl Engine {
     /// Whether it can be understood at all, and which names it takes.
     pub fn expression_names(&self, text: &str) -> Result<Vec<String>, Error> {
         let expression = self.strings.compile_expression(text)?;
-        let mut names: Vec<_> = expression.undeclared_variables(false).into_iter().collect();
-        names.sort();
-        Ok(names)
+        Ok(with_sliced(expression.undeclared_variables(false), text))
     }
+}
+
+/// minijinja 3.0 does not count the `a` of `a[1:]` among a template's names.
+fn with_sliced(mut names: HashSet<String>, text: &str) -> Vec<String> {
+    for (at, _) in text.match_indices('[') {
+        let inside = text[at + 1..].split(']').next().unwrap_or("");
+        let before = &text[..at];
+        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+        let path = &before[before.trim_end_matches(is_word).len()..];
+        let name = path.split('.').next().unwrap_or("");
+        if inside.contains(':') && name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
+            names.insert(name.to_owned());
+        }
+    }
+    let mut names: Vec<_> = names.into_iter().collect();
+    names.sort();
+    names
 }
 
 /// The name that is undefined, as the engine tells it.
@@ -254,9 +268,11 @@ pub fn problem(
             let declared = format!("declare where it comes from: secrets: {{{name}: {{env: NAME}}}}");
             return problem.label("no secret of this name").help(declared);
         }
-        return problem.help(match (near::nearest(name, known.iter().copied()), name.rsplit_once('.')) {
+        let near = near::nearest(name, known.iter().copied()).filter(|_| name != "item");
+        return problem.help(match (near, name.rsplit_once('.')) {
             (Some(near), _) => format!("did you mean `{near}`?"),
             (None, Some((whole, part))) => format!("`{whole}` has no `{part}`"),
+            (None, None) if name == "item" => "`item` is there where the resource has `for_each`".to_owned(),
             (None, None) if kind == Kind::Expression => {
                 format!("declare it under `vars`, or write: {name} is defined and …")
             }
@@ -268,6 +284,10 @@ pub fn problem(
     let snippet = text.get(range.clone()).unwrap_or("");
     let at = locate(snippet, text, range.start, place, sources).unwrap_or(place);
     let (what, help) = match error.kind() {
+        ErrorKind::SyntaxError if kind == Kind::Expression && text.contains("{{") => (
+            format!("this expression cannot be read: {detail}"),
+            "`when` is an expression as it stands, without braces: host.name == \"web1\" and port > 80",
+        ),
         ErrorKind::SyntaxError if kind == Kind::Expression => (
             format!("this expression cannot be read: {detail}"),
             "write it as in: host.name == \"web1\" and port > 80",

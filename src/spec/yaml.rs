@@ -159,7 +159,7 @@ impl Node {
 pub fn parse(text: &str, file: Place) -> Result<Option<Node>, Problem> {
     let options = granit_parser::options! { flow_nesting_limit: DEPTH, block_nesting_limit: DEPTH };
     let events = Parser::new_from_str_with_options(text, options);
-    let mut builder = Builder { events, file, anchors: HashMap::new(), nodes: 0 };
+    let mut builder = Builder { events, text, file, anchors: HashMap::new(), nodes: 0 };
     let mut document = None;
     loop {
         let (event, place, _) = builder.next()?;
@@ -185,6 +185,7 @@ fn is_nothing(node: &Node) -> bool {
 
 struct Builder<'a> {
     events: Parser<'a, StrInput<'a>>,
+    text: &'a str,
     file: Place,
     /// Finished nodes with an anchor: how deep they are and how many nodes they hold. None:
     /// begun, and not finished.
@@ -213,9 +214,9 @@ impl<'a> Builder<'a> {
                 Ok((event, place, span))
             }
             Some(Err(error)) => {
-                let start = error.marker().byte_offset().unwrap_or(0);
-                let place = Place { start: small(start), end: small(start), ..self.file };
-                Err(yaml_words::problem(error.kind(), place))
+                let start = small(error.marker().byte_offset().unwrap_or(0));
+                let place = Place { start, end: start, ..self.file };
+                Err(yaml_words::problem(error.kind(), yaml_words::place(error.kind(), self.text, place)))
             }
             None => Err(Problem::at(self.file.begin(), "the file ends too early")),
         }

@@ -256,7 +256,7 @@ impl Resource for Command {
         let mut invalid = Vec::new();
         let guarded = self.has_outcome() || self.unless.is_some() || self.only_if.is_some();
         if !guarded && !self.always {
-            invalid.push(Invalid::new(
+            invalid.push(Invalid::lack(
                 "command",
                 "nothing says when this command is to run",
                 "add a guard (`creates`, `removes`, `unless`, `only_if`, `on_change_of`), or `always: true`",
@@ -294,6 +294,17 @@ impl Resource for Command {
             }
         }
         invalid
+    }
+
+    fn warnings(&self, _is_needed: bool) -> Vec<Invalid> {
+        if !self.always {
+            return Vec::new();
+        }
+        vec![Invalid::new(
+            "always",
+            "this command runs at every apply, so no plan is ever empty",
+            "a guard that shows that it is done (`creates`, `unless`, …) lets it rest",
+        )]
     }
 
     fn is_proved_by_apply(&self) -> bool {

@@ -123,13 +123,35 @@ impl Resource for Directory {
                 invalid.push(Invalid::new("directory", "/ cannot be absent", "name another directory"));
             }
         } else if self.recurse && self.owner.is_none() && self.group.is_none() && self.mode.is_none() {
-            invalid.push(Invalid::new(
+            invalid.push(Invalid::lack(
                 "recurse",
                 "there is nothing to hold true below it",
                 "add `owner`, `group` or `mode`, or leave `recurse` out",
             ));
         }
         invalid
+    }
+
+    fn warnings(&self, is_needed: bool) -> Vec<Invalid> {
+        let path = &self.path;
+        match (tmpfiles::is_volatile(path), self.tmpfiles) {
+            _ if self.state == Presence::Absent => Vec::new(),
+            (true, false) if is_needed => vec![Invalid::new(
+                "directory",
+                format!("{path} is gone after a reboot, and something depends on it"),
+                "add `tmpfiles: true`: systemd makes it then before any unit starts",
+            )],
+            (false, true) => vec![Invalid::new(
+                "tmpfiles",
+                format!("{path} survives a reboot, so `tmpfiles` adds nothing"),
+                "leave it out: it is for directories under /run",
+            )],
+            _ => Vec::new(),
+        }
+    }
+
+    fn can_wait(&self) -> bool {
+        false
     }
 
     fn content_paths(&self) -> Vec<AbsPath> {

@@ -269,6 +269,17 @@ impl Resource for Http {
         invalid
     }
 
+    fn warnings(&self, _is_needed: bool) -> Vec<Invalid> {
+        if !self.insecure {
+            return Vec::new();
+        }
+        vec![Invalid::new(
+            "insecure",
+            "any certificate is believed, so whoever is in between can answer",
+            "name the authority that signed it with `ca_file`",
+        )]
+    }
+
     fn is_probe(&self) -> bool {
         true
     }

@@ -248,7 +248,8 @@ impl Resource for Unit {
             let own = |name: &str| format!("/etc/systemd/system/{name}").parse::<AbsPath>().map(Thing::Path);
             let files = [
                 (Some(self.name.full().to_owned()), "its unit file"),
-                (self.name.template(), "its unit file"),
+                // An instance with a file of its own has nothing to do with its template's.
+                (self.name.template().filter(|_| !self.content_declared()), "its unit file"),
                 (Some(format!("{}.d", self.name.full())), "its drop-ins"),
             ];
             for (name, why) in files {
@@ -268,6 +269,26 @@ impl Resource for Unit {
             links = links.stands_on(Thing::Path(path), "it reloads when that changes");
         }
         links.stands_on(Thing::Package(self.name.stem().to_owned()), "the package of its name")
+    }
+
+    fn warnings(&self, _is_needed: bool) -> Vec<Invalid> {
+        let unit = self.name.full();
+        if self.wanted() != UnitState::Active {
+            return Vec::new();
+        }
+        match self.enabled {
+            Some(true) => Vec::new(),
+            None => vec![Invalid::new(
+                "unit",
+                format!("{unit} is to be active, and nothing says that it starts at boot"),
+                "add `enabled: true`",
+            )],
+            Some(false) => vec![Invalid::new(
+                "enabled",
+                format!("{unit} is to be active, and will not be after a reboot"),
+                "write `enabled: true`, unless something else starts it",
+            )],
+        }
     }
 
     fn validate(&self) -> Vec<Invalid> {

@@ -22,6 +22,7 @@ impl<'a> Scope<'a> {
         if self.trials.is_empty() {
             let trial = |sample: Node| {
                 let mut trial = Scope {
+                    passing: self.passing.clone(),
                     engine: self.engine,
                     declared: Rc::clone(&self.declared),
                     resolved: self.resolved.clone(),
