@@ -65,6 +65,10 @@ impl SavedPlan {
     }
 
     pub fn add(&mut self, report: &ResourceReport) {
+        // Of two variants of a resource, the one that is there counts.
+        if report.status == Status::Skipped && self.resources.contains_key(&report.id) {
+            return;
+        }
         let status = match report.status {
             Status::Ok => PlannedStatus::Ok,
             Status::Changed => PlannedStatus::Changed,

@@ -2,12 +2,19 @@
 
 use super::{FromNode, Node, replies_to};
 use crate::system::System;
-use crate::wire::Request;
+use crate::wire::{Hello, Request};
 use crate::worker::Workers;
 
-#[derive(Default)]
 pub struct LocalNode {
+    hello: Hello,
     workers: Option<Workers>,
+}
+
+impl LocalNode {
+    /// Asks the machine for its facts.
+    pub fn reach() -> LocalNode {
+        LocalNode { hello: Hello::of_this_machine(), workers: None }
+    }
 }
 
 impl Node for LocalNode {
@@ -25,5 +32,9 @@ impl Node for LocalNode {
 
     fn close(&mut self) {
         self.workers = None;
+    }
+
+    fn hello(&self) -> &Hello {
+        &self.hello
     }
 }

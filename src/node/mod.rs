@@ -49,10 +49,8 @@ pub trait Node: Send {
     /// Ends the conversation: what is under way there is finished or undone. Waits for it.
     fn close(&mut self);
 
-    /// What the agent there said of itself; None for this process.
-    fn hello(&self) -> Option<&Hello> {
-        None
-    }
+    /// What the machine said of itself when it was reached.
+    fn hello(&self) -> &Hello;
 }
 
 /// What is the same for every host of a run.
@@ -103,7 +101,7 @@ impl Unreachable {
 /// Reaches a machine, in one attempt.
 pub fn reach(host: &Host, options: &ReachOptions) -> Result<Box<dyn Node>, Unreachable> {
     if host.connection == Connection::Local && has_rights_already(host) {
-        return Ok(Box::new(LocalNode::default()));
+        return Ok(Box::new(LocalNode::reach()));
     }
     options.agents.any().map_err(Unreachable::for_good)?;
     let mut push = Push {

@@ -26,7 +26,7 @@ impl Walk<'_> {
         let vertex = Vertex::Item(item);
         self.items[item].has_turn = true;
         self.items[item].began = Instant::now();
-        if let Some(condition) = self.spec.items[item].skipped_by_when.clone() {
+        if let Some(condition) = self.item(item).skipped_by_when.clone() {
             let end = End { reason: Some(format!("when: {condition}")), ..End::default() };
             // It holds up nobody.
             return self.end(item, Status::Skipped, end, Standing::Holds { fresh: false });
@@ -45,8 +45,14 @@ impl Walk<'_> {
             let until = until.clone();
             return self.unknown(item, until, Vec::new());
         }
+        if let Some(failure) = self.items[item].unresolved.take() {
+            return match self.selection.is_chosen(vertex) {
+                true => self.fail_now(item, failure),
+                false => self.judge_unchosen(item, Err(failure)),
+            };
+        }
         if self.is_plan()
-            && self.spec.items[item].resource.as_resource().is_probe()
+            && self.item(item).resource.as_resource().is_probe()
             && let Some(until) = self.pending_on(vertex)
         {
             return self.unknown(item, until, Vec::new());
@@ -171,7 +177,7 @@ impl Walk<'_> {
             (Ok(Check::Waits(waiting)), _) => {
                 let (passing, reason) = (waiting.passing, waiting.reason.clone());
                 let mut failure = waiting.into_failure();
-                if failure.help.is_none() && self.spec.items[item].wait.is_none() {
+                if failure.help.is_none() && self.item(item).wait.is_none() {
                     failure.help = Some("if it only needs time, give it `wait: 1m`".to_owned());
                 }
                 self.wait_or_fail(item, passing, &reason, failure);
@@ -187,7 +193,7 @@ impl Walk<'_> {
 
     /// Looks again later, as long as there is patience.
     fn wait_or_fail(&mut self, item: usize, passing: bool, reason: &str, failure: Failure) {
-        let wait = self.spec.items[item].wait.map(|wait| wait.timeout.get());
+        let wait = self.item(item).wait.map(|wait| wait.timeout.get());
         let own = if passing { self.timeout(item) } else { Duration::ZERO };
         let patience = wait.unwrap_or_default().max(own);
         let since = *self.items[item].waiting_since.get_or_insert_with(Instant::now);
@@ -322,7 +328,7 @@ impl Walk<'_> {
     }
 
     fn provides(&self, provider: usize, lack: &Lack) -> bool {
-        let links = self.spec.items[provider].resource.as_resource().links();
+        let links = self.item(provider).resource.as_resource().links();
         links.provides.iter().any(|thing| match (thing, &lack.thing) {
             // A directory makes its missing parents too.
             (Thing::Path(made), Thing::Path(missing)) => made == missing || made.is_below(missing),
@@ -332,7 +338,7 @@ impl Walk<'_> {
 
     /// In a plan: what follows for a resource in state from changes that come before it.
     fn consequences(&self, item: usize) -> Option<Needed> {
-        let resource = self.spec.items[item].resource.as_resource();
+        let resource = self.item(item).resource.as_resource();
         let mut follows = self.spec.graph.dependencies(Vertex::Item(item)).filter_map(|(other, reason)| {
             let Reason::Declared { attribute, .. } = reason else { return None };
             let Some(Standing::Pending { changed: true, .. }) = self.outcomes.get(&other) else {
@@ -348,7 +354,7 @@ impl Walk<'_> {
 
     /// The new text of a content change, which is known here and was not sent along.
     fn with_new_text(&self, item: usize, mut changes: Vec<Change>) -> Vec<Change> {
-        let mut resource = self.spec.items[item].resource.clone();
+        let mut resource = self.item(item).resource.clone();
         if !resource.as_resource().shows_diff() {
             return changes;
         }

@@ -7,12 +7,22 @@ use std::path::Path;
 use super::desk::{Desk, SOURCE_CAP, TemplateError};
 use super::entry::Draft;
 use super::problem::Problem;
-use super::scope::Scope;
+use super::scope::{NoValue, Scope};
 use crate::attribute::Content;
+use crate::resource::Invalid;
 
-/// Validates the resource and fills in its contents; false where something is wrong.
-pub fn complete(desk: &mut Desk, scope: &mut Scope<'_>, draft: &mut Draft, directory: &Path) -> bool {
-    let invalid = draft.resource.as_resource().validate();
+/// Validates the resource and fills in its contents; false where something is wrong. `late` are
+/// the attributes that stand on facts; a template file that does makes its attribute one of them.
+pub fn complete(
+    desk: &mut Desk,
+    scope: &mut Scope<'_>,
+    draft: &mut Draft,
+    directory: &Path,
+    late: &mut Vec<String>,
+) -> bool {
+    let mut invalid = draft.resource.as_resource().validate();
+    // What stands in for a value that is not known yet is nobody's mistake.
+    invalid.retain(|complaint| !late.iter().any(|late| is_about(complaint, late)));
     let hash_only =
         draft.resource.as_resource_mut().contents().iter().any(|content| content.bytes().is_none());
     for complaint in &invalid {
@@ -27,10 +37,22 @@ pub fn complete(desk: &mut Desk, scope: &mut Scope<'_>, draft: &mut Draft, direc
                 .help("write the text itself, or name a file: source: PATH"),
         );
     }
-    invalid.is_empty() && !hash_only && read_sources(desk, scope, draft, directory)
+    invalid.is_empty() && !hash_only && read_sources(desk, scope, draft, directory, late)
 }
 
-fn read_sources(desk: &mut Desk, scope: &mut Scope<'_>, draft: &mut Draft, directory: &Path) -> bool {
+fn is_about(complaint: &Invalid, attribute: &str) -> bool {
+    let named =
+        |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == attribute);
+    complaint.attribute == attribute || named(&complaint.what) || named(&complaint.help)
+}
+
+fn read_sources(
+    desk: &mut Desk,
+    scope: &mut Scope<'_>,
+    draft: &mut Draft,
+    directory: &Path,
+    late: &mut Vec<String>,
+) -> bool {
     let wanted: Vec<(&'static str, bool, String)> = draft
         .resource
         .as_resource_mut()
@@ -43,12 +65,18 @@ fn read_sources(desk: &mut Desk, scope: &mut Scope<'_>, draft: &mut Draft, direc
     for (attribute, is_template, path) in wanted {
         let path = directory.join(&path);
         let content = match is_template {
+            // Which file it is will be known later.
+            _ if late.iter().any(|late| late == attribute) => Err(NoValue::Late),
             true => template(desk, scope, draft, attribute, &path),
-            false => plain(desk, draft, attribute, &path),
+            false => plain(desk, draft, attribute, &path).ok_or(NoValue::Broken),
         };
         match content {
-            Some(content) => drop(contents.insert(attribute, content)),
-            None => good = false,
+            Ok(content) => drop(contents.insert(attribute, content)),
+            Err(NoValue::Late) => {
+                contents.insert(attribute, Content::new(&b""[..]));
+                late.push(attribute.to_owned());
+            }
+            Err(NoValue::Broken) => good = false,
         }
     }
     for slot in draft.resource.as_resource_mut().sources() {
@@ -82,17 +110,17 @@ fn template(
     draft: &Draft,
     attribute: &str,
     path: &Path,
-) -> Option<Content> {
+) -> Result<Content, NoValue> {
     let whole = match desk.template(path) {
         Ok(whole) => whole,
         Err(TemplateError::Unread(what, help)) => {
             unread(desk, draft, attribute, what, help);
-            return None;
+            return Err(NoValue::Broken);
         }
         Err(TemplateError::NotText(problem)) => {
             let place = draft.attribute(desk, attribute);
             desk.report(problem.also(place, "named as a template here"));
-            return None;
+            return Err(NoValue::Broken);
         }
     };
     let text = desk.sources.text(whole).to_owned();
@@ -103,9 +131,9 @@ fn template(
     for problem in desk.problems[before..].iter_mut().filter(|problem| problem.is_in(whole.file)) {
         problem.labels.push((place, "used here".to_owned()));
     }
-    let (text, has_secret) = rendered.ok()?;
+    let (text, has_secret) = rendered?;
     let content = Content::new(text.into_bytes());
-    Some(if has_secret { content.with_secret() } else { content })
+    Ok(if has_secret { content.with_secret() } else { content })
 }
 
 fn unread(desk: &mut Desk, draft: &Draft, attribute: &str, what: String, help: &str) {

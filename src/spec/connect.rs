@@ -102,7 +102,8 @@ impl Web {
     /// Pairs that cannot both hold.
     pub fn fights(&self, desk: &mut Desk, drafts: &[Draft]) {
         for (item, draft) in drafts.iter().enumerate() {
-            if draft.skipped_by_when.is_some() {
+            // What may be away is judged where it is known: see `resolve`.
+            if !draft.is_certain() {
                 continue;
             }
             for thing in &self.links[item].provides {
@@ -119,7 +120,7 @@ impl Web {
                 for provider in self.below(draft.host, thing, item) {
                     let below = &drafts[provider];
                     if self.links[provider].is_removal
-                        && below.skipped_by_when.is_none()
+                        && below.is_certain()
                         && below.resource.type_word() != "mount"
                     {
                         stands_on_nothing(desk, draft, below, why);
@@ -160,7 +161,7 @@ fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
     const KINDS: &[&str] = &["directory", "file", "symlink"];
     let Thing::Path(path) = thing else { return };
     let (a, b) = (first.resource.type_word(), second.resource.type_word());
-    if a == b || !KINDS.contains(&a) || !KINDS.contains(&b) || first.skipped_by_when.is_some() {
+    if a == b || !KINDS.contains(&a) || !KINDS.contains(&b) || !first.is_certain() {
         return;
     }
     desk.report(
@@ -270,6 +271,9 @@ pub fn triggers(
                 edges.push(Edge::new(Vertex::Item(provider), Vertex::Item(item), reason, place));
             }
         }
+        // Two variants of a file are one path.
+        let mut seen = HashSet::new();
+        paths.retain(|path| seen.insert(path.to_string()));
         resolved.push((item, attribute, paths));
     }
     resolved
@@ -329,10 +333,16 @@ fn contents_of(
 
 /// The same identity twice on a host, `when` considered.
 pub fn twins(desk: &mut Desk, drafts: &[Draft], host_name: impl Fn(usize) -> String) {
-    let mut seen: HashMap<(usize, String), Place> = HashMap::new();
+    let mut seen: HashMap<(usize, String), &Draft> = HashMap::new();
     for draft in drafts.iter().filter(|draft| draft.skipped_by_when.is_none()) {
         let id = draft.resource.id();
-        let Some(first) = seen.insert((draft.host, id.clone()), draft.place) else { continue };
+        let Some(first) = seen.insert((draft.host, id.clone()), draft) else { continue };
+        // Two variants, of which a host has one: see `resolve`.
+        if first.may_be_away() && draft.may_be_away() {
+            continue;
+        }
+        let is_variant = first.may_be_away() || draft.may_be_away();
+        let first = first.place;
         let problem =
             Problem::at(draft.place, format!("`{id}` is declared twice on {}", host_name(draft.host)));
         desk.report(if first == draft.place {
@@ -340,10 +350,10 @@ pub fn twins(desk: &mut Desk, drafts: &[Draft], host_name: impl Fn(usize) -> Str
                 .label("`for_each` gives it more than once, or this list reaches the host in two ways")
                 .help("put {{ item }} into its name, or look at groups that overlap")
         } else {
-            problem
-                .label("and here again")
-                .also(first, "first here")
-                .help("keep one of them, with all attributes")
+            problem.label("and here again").also(first, "first here").help(match is_variant {
+                true => "give each of them a `when` that depends on facts",
+                false => "keep one of them, with all attributes",
+            })
         });
     }
 }

@@ -1,25 +1,31 @@
 //! An item of `resources`: `- type: name` and its attributes, for one host.
 
-use std::path::Path;
+mod late;
+
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::Item;
 use super::at::{At, Place};
 use super::beside;
+use super::complaint::Complaint;
 use super::desk::Desk;
+use super::early;
 use super::near;
 use super::placement;
 use super::problem::Problem;
 use super::read::Entry;
 use super::reference::references;
-use super::scope::{Reported, Scope};
-use super::template;
+use super::scope::{NoValue, Reported, Scope};
 use super::whole::{Entries, read_all};
 use super::yaml::{Node, Style, Value};
 use crate::attribute::Span;
 use crate::inventory::Wait;
 use crate::resource::{AnyResource, TYPES};
 use crate::wire::Evidence;
+use late::When;
+pub use late::{Again, Late, again};
 
 /// The attributes that every resource takes.
 pub const COMMON: &[&str] = &["depends_on", "when", "for_each", "wait", "timeout", "tags", "evidence"];
@@ -28,7 +34,7 @@ pub const COMMON: &[&str] = &["depends_on", "when", "for_each", "wait", "timeout
 const CLAIMED: &[(&str, &str)] = &[("http", "timeout")];
 
 /// A resource on a host, its references not yet resolved.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Draft {
     pub host: usize,
     pub resource: AnyResource,
@@ -40,10 +46,22 @@ pub struct Draft {
     pub place: Place,
     /// Its attributes as they are written, templates rendered.
     pub entries: Vec<Entry>,
+    /// What is to be read again once the host has told its facts.
+    pub late: Option<Box<Late>>,
+}
+
+/// Where an item comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub host: usize,
+    /// The `vars` that `include` gave to its file.
+    pub overlay: usize,
+    /// Where its `source` paths begin.
+    pub directory: PathBuf,
 }
 
 /// The common attributes that are read by serde.
-#[derive(Deserialize, Default, Debug, schemars::JsonSchema)]
+#[derive(Clone, Deserialize, Default, Debug, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Common {
     /// How long to keep checking until it holds: after applying, and for what converge can only
@@ -82,27 +100,21 @@ pub struct Items {
     pub broken: Vec<Broken>,
 }
 
-/// Reads one item for one host. `directory` is where its `source` paths begin.
-pub fn expand(
-    desk: &mut Desk,
-    scope: &mut Scope<'_>,
-    item: &Node,
-    host: usize,
-    directory: &Path,
-    items: &mut Items,
-) {
+/// Reads one item for one host.
+pub fn expand(desk: &mut Desk, scope: &mut Scope<'_>, item: &Node, origin: &Origin, items: &mut Items) {
     let Some(entries) = shape(desk, item) else { return };
     let word = entries[0].0.value.as_str();
-    let context = Context { word, entries, host, directory };
+    let mut context = Context { word, entries, item, element: None, origin };
     let Some((_, for_each)) = entries.iter().find(|(key, _)| key.value == "for_each") else {
         return context.one(desk, scope, items);
     };
     let Some(elements) = elements(desk, scope, for_each) else {
-        items.broken.push(Broken { host, word: word.to_owned(), name: None });
+        items.broken.push(Broken { host: origin.host, word: word.to_owned(), name: None });
         return;
     };
     for element in elements {
-        scope.set("item", element);
+        scope.set("item", element.clone());
+        context.element = Some(element);
         context.one(desk, scope, items);
     }
     scope.unset("item");
@@ -153,7 +165,14 @@ fn shape<'a>(desk: &mut Desk, item: &'a Node) -> Option<&'a [Entry]> {
 }
 
 fn elements(desk: &mut Desk, scope: &mut Scope<'_>, for_each: &Node) -> Option<Vec<Node>> {
-    let rendered = scope.render(desk, for_each).ok()?;
+    let rendered = match scope.render(desk, for_each) {
+        Ok(rendered) => rendered,
+        Err(NoValue::Broken) => return None,
+        Err(NoValue::Late) => {
+            desk.report(early::problem("for_each", for_each.place));
+            return None;
+        }
+    };
     let place = rendered.place;
     match rendered.value {
         Value::Sequence(elements) => Some(elements),
@@ -182,8 +201,9 @@ fn elements(desk: &mut Desk, scope: &mut Scope<'_>, for_each: &Node) -> Option<V
 struct Context<'a> {
     word: &'a str,
     entries: &'a [Entry],
-    host: usize,
-    directory: &'a Path,
+    item: &'a Node,
+    element: Option<Node>,
+    origin: &'a Origin,
 }
 
 impl Context<'_> {
@@ -194,31 +214,49 @@ impl Context<'_> {
     fn one(&self, desk: &mut Desk, scope: &mut Scope<'_>, items: &mut Items) {
         let name = self.read(desk, scope, items).err();
         if let Some(name) = name {
-            items.broken.push(Broken { host: self.host, word: self.word.to_owned(), name });
+            items.broken.push(Broken { host: self.origin.host, word: self.word.to_owned(), name });
         }
     }
 
     /// Err: it is broken, and this is its name as far as that is known.
     fn read(&self, desk: &mut Desk, scope: &mut Scope<'_>, items: &mut Items) -> Result<(), Option<String>> {
-        let skipped_by_when = self.when(desk, scope).map_err(|Reported| None)?;
+        let when = self.when(desk, scope).map_err(|Reported| None)?;
         let before = desk.problems.len();
+        let late_when = matches!(when, When::Late(..));
         scope.keep_captured(self.word == "http");
         // What is skipped needs no secret.
-        scope.pretend(skipped_by_when.is_some());
+        let skips = matches!(when, When::Skips(_));
+        scope.pretend(skips);
         let (mut entries, mut unrendered): (Vec<Entry>, Vec<Place>) = (Vec::new(), Vec::new());
         let mut left_out = false;
+        let mut late = Vec::new();
         for (key, value) in self.entries {
             if matches!(key.value.as_str(), "when" | "for_each") {
                 continue;
             }
-            match scope.render(desk, value) {
+            let known = desk.problems.len();
+            let rendered = scope.render(desk, value);
+            let is_wrong = desk.problems.len() > known || matches!(rendered, Err(NoValue::Broken));
+            let is_early = key == &self.entries[0].0 || early::is_early(&key.value);
+            // Without its name or its order, it could not be told later.
+            let is_forgiven = is_wrong && !(is_early && late_when) && when.forgives(desk, scope);
+            if is_forgiven {
+                desk.problems.truncate(known);
+            }
+            match rendered {
                 Ok(value) => entries.push((key.clone(), value)),
-                // `when: proxy is defined` is there for attributes that speak of `proxy`.
-                Err(Reported) if skipped_by_when.is_some() => {
-                    left_out = true;
-                    desk.problems.truncate(before);
+                Err(NoValue::Late) if is_early => {
+                    desk.report(early::problem(&key.value, value.place));
+                    unrendered.push(key.place);
+                    entries.push((key.clone(), value.clone()));
                 }
-                Err(Reported) => {
+                // Should its `when` be true on a host after all, the mistake is told there.
+                Err(why) if why == NoValue::Late || is_forgiven && late_when => {
+                    late.push(key.value.clone());
+                    entries.extend(self.stand_in((key, value)).map(|stand_in| (key.clone(), stand_in)));
+                }
+                Err(_) if is_forgiven => left_out = true,
+                Err(_) => {
                     unrendered.push(key.place);
                     entries.push((key.clone(), value.clone()));
                 }
@@ -247,40 +285,27 @@ impl Context<'_> {
             desk.problems.truncate(before);
         }
         let mut draft = draft.ok_or_else(|| name.clone())?;
-        draft.skipped_by_when = skipped_by_when;
-        scope.pretend(draft.skipped_by_when.is_some());
-        let is_complete = beside::complete(desk, scope, &mut draft, self.directory);
+        scope.pretend(skips);
+        let is_complete = early::check(desk, &mut draft, &late)
+            && beside::complete(desk, scope, &mut draft, &self.origin.directory, &mut late);
         scope.pretend(false);
         if !is_complete {
             return Err(name);
+        }
+        if let When::Skips(condition) = when {
+            draft.skipped_by_when = Some(condition);
+        } else if late_when || !late.is_empty() {
+            let (item, element) = (self.item.clone(), self.element.clone());
+            let origin = self.origin.clone();
+            draft.late = Some(Box::new(Late { when: late_when, item, element, origin }));
         }
         items.drafts.push(draft);
         Ok(())
     }
 
-    /// The `when` that is false, as it is written.
-    fn when(&self, desk: &mut Desk, scope: &mut Scope<'_>) -> Result<Option<String>, Reported> {
-        let Some((_, node)) = self.entries.iter().find(|(key, _)| key.value == "when") else {
-            return Ok(None);
-        };
-        let Value::Scalar(scalar) = &node.value else {
-            desk.report(
-                Problem::at(node.place, "`when` takes an expression")
-                    .label(format!("this is {}", node.kind()))
-                    .help("write it as a text: when: name == \"value\""),
-            );
-            return Err(Reported);
-        };
-        let text = template::inside_braces(&scalar.text).unwrap_or(&scalar.text);
-        if text.trim().is_empty() {
-            desk.report(
-                Problem::at(node.place, "`when` is empty")
-                    .label("no expression")
-                    .help("write an expression, or remove the line"),
-            );
-            return Err(Reported);
-        }
-        Ok((!scope.holds(desk, text, node.place)?).then(|| text.trim().to_owned()))
+    fn resource(&self, entries: Entries<'_, '_>) -> Result<AnyResource, Complaint> {
+        // `shape` has found the type.
+        AnyResource::read(self.word, entries).unwrap_or_else(|| Err(serde::de::Error::custom("no such type")))
     }
 
     fn draft(
@@ -302,11 +327,7 @@ impl Context<'_> {
             let what = format!("{about} has no `{}`", key.value);
             problems.push(Problem::at(key.place, what).label("unknown").help("remove the line"));
         }
-        let read = |entries: Entries<'_, '_>| {
-            // `shape` has found the type.
-            AnyResource::read(self.word, entries)
-                .unwrap_or_else(|| Err(serde::de::Error::custom("no such type")))
-        };
+        let read = |entries: Entries<'_, '_>| self.resource(entries);
         let resource = read_all(&own, place, &about, COMMON, unrendered, problems, read);
         let (references_of, common): (Vec<&Entry>, Vec<&Entry>) =
             common.into_iter().partition(|(key, _)| key.value == "depends_on");
@@ -324,11 +345,36 @@ impl Context<'_> {
                 *content = content.clone().with_secret();
             }
         }
-        Some(Draft { host: self.host, resource, common, depends_on, skipped_by_when: None, place, entries })
+        let host = self.origin.host;
+        Some(Draft { host, resource, common, depends_on, skipped_by_when: None, place, entries, late: None })
     }
 }
 
 impl Draft {
+    /// The item, on the host of this index.
+    pub fn into_item(self, host: usize, location: String) -> Item {
+        Item {
+            host,
+            resource: self.resource,
+            wait: self.common.wait,
+            timeout: self.common.timeout,
+            tags: self.common.tags,
+            evidence: self.common.evidence,
+            skipped_by_when: self.skipped_by_when,
+            location,
+        }
+    }
+
+    /// Whether it is known to be there, as far as `when` goes.
+    pub fn is_certain(&self) -> bool {
+        self.skipped_by_when.is_none() && !self.may_be_away()
+    }
+
+    /// Whether its `when` stands on facts.
+    pub fn may_be_away(&self) -> bool {
+        self.late.as_ref().is_some_and(|late| late.when)
+    }
+
     /// Where an attribute is written: the item where it is not.
     pub fn attribute(&self, desk: &Desk, attribute: &str) -> Place {
         let entry = self.entries.iter().find(|(key, _)| key.value == attribute);

@@ -8,7 +8,7 @@ use super::hosts::{HostDraft, Layers, THIS_MACHINE};
 use super::problem::Problem;
 use super::read::Entry;
 use super::reference::references;
-use super::scope::{Reported, Scope, Vars};
+use super::scope::{NoValue, Scope, Vars};
 use super::secret_source::learn_written;
 use super::template::Engine;
 use super::whole::read_all;
@@ -70,7 +70,7 @@ pub fn read_host(
     let is_this_machine = name.value == THIS_MACHINE;
     let bare = if is_this_machine { Host::this_machine() } else { Host::ssh(&name.value) };
     let mut draft = HostDraft {
-        facts: as_seen(&bare, name.place),
+        seen: as_seen(&bare, name.place),
         host: Host { location: Some(desk.sources.location(name.place)), ..bare },
         place: Some(name.place),
         depends_on: Vec::new(),
@@ -96,7 +96,7 @@ pub fn read_host(
     for (name, value) in layers.command_line {
         scope.set(name, value.clone());
     }
-    scope.set("host", draft.facts.clone());
+    scope.set("host", draft.seen.clone());
     let (mut rendered, mut unrendered): (Vec<Entry>, Vec<Place>) = (Vec::new(), Vec::new());
     let mut become_password = None;
     for (key, value) in entries {
@@ -108,16 +108,19 @@ pub fn read_host(
             ),
             "vars" => {}
             "become_password" => become_password = password(desk, &mut scope, key, value),
-            "depends_on" => {
-                if let Ok(value) = scope.render(desk, value) {
-                    match value.secret() {
-                        Some(place) => no_secret(desk, &key.value, place),
-                        None => draft.depends_on = references(desk, &value),
-                    }
-                }
-            }
+            "depends_on" => match scope.render(desk, value) {
+                Ok(value) => match value.secret() {
+                    Some(place) => no_secret(desk, &key.value, place),
+                    None => draft.depends_on = references(desk, &value),
+                },
+                Err(NoValue::Late) => desk.report(needs_facts(&key.value, value.place)),
+                Err(NoValue::Broken) => {}
+            },
             _ => {
-                let value = scope.render(desk, value).unwrap_or_else(|Reported| {
+                let value = scope.render(desk, value).unwrap_or_else(|why| {
+                    if why == NoValue::Late {
+                        desk.report(needs_facts(&key.value, value.place));
+                    }
                     unrendered.push(key.place);
                     value.clone()
                 });
@@ -141,7 +144,7 @@ pub fn read_host(
         draft.host.become_password = become_password;
         check_password(desk, &draft.host, name);
         check_words(desk, &draft.host, &entries);
-        draft.facts = as_seen(&draft.host, name.place);
+        draft.seen = as_seen(&draft.host, name.place);
     }
     draft
 }
@@ -167,7 +170,12 @@ fn no_secret(desk: &mut Desk, key: &str, place: Place) {
 }
 
 fn password(desk: &mut Desk, scope: &mut Scope<'_>, key: &At<String>, value: &Node) -> Option<Secret> {
-    let value = scope.render(desk, value).ok()?;
+    let value = scope.render(desk, value).map_err(|why| {
+        if why == NoValue::Late {
+            desk.report(needs_facts(&key.value, value.place));
+        }
+    });
+    let value = value.ok()?;
     match &value.value {
         Value::Scalar(scalar) if scalar.style == Style::Secret => Some(Secret::from(scalar.text.as_str())),
         _ => {
@@ -186,6 +194,12 @@ fn password(desk: &mut Desk, scope: &mut Scope<'_>, key: &At<String>, value: &No
             None
         }
     }
+}
+
+fn needs_facts(key: &str, place: Place) -> Problem {
+    Problem::at(place, format!("a host's `{key}` cannot depend on facts"))
+        .label("a host tells its facts once it is reached")
+        .help("write it out, or declare a variable under the host's `vars`")
 }
 
 fn fill(host: &mut Host, read: Attributes) {

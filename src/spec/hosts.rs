@@ -20,7 +20,7 @@ pub struct HostDraft {
     pub depends_on: Vec<At<String>>,
     pub vars: Vars,
     /// What templates see as `host`.
-    pub facts: Node,
+    pub seen: Node,
     /// Declared, targeted or referred to: only `localhost` may be none of it.
     pub takes_part: bool,
 }
@@ -69,7 +69,7 @@ impl Inventory {
                 place: None,
                 depends_on: Vec::new(),
                 vars: Vars::new(),
-                facts: as_seen(&Host::this_machine(), nowhere),
+                seen: as_seen(&Host::this_machine(), nowhere),
                 takes_part: false,
             });
         }

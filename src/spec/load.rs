@@ -1,18 +1,19 @@
 //! The way from a path to a spec: gather the files, name the hosts, read the items, resolve the
 //! references, order it all. Each step goes on past problems as far as they do not make it guess.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::at::Place;
 use super::connect::{self, Web};
 use super::desk::Desk;
-use super::entry::{self, Draft, Items};
+use super::entry::{self, Draft, Items, Origin};
 use super::gather::{Block, Gathered, Target, gather};
 use super::hosts::{Inventory, Layers, THIS_MACHINE};
 use super::problem::Problem;
 use super::reference::{Index, Resolver};
-use super::scope::Scope;
+use super::resolve::{OnHost, Unresolved};
+use super::scope::{Scope, Vars};
 use super::template::Engine;
 use super::vault::Vault;
 use super::yaml::{self, Node, Style};
@@ -63,8 +64,11 @@ fn read(desk: &mut Desk, path: &Path, options: &LoadOptions) -> Option<Spec> {
     {
         inventory.hosts[this_machine].takes_part = true;
     }
-    let lacks_secrets = engine.vault.lacks_secrets();
-    let spec = finish(desk, path, inventory, drafts, edges)?;
+    let given = Given { vars: gathered.vars, overlays: gathered.overlays, command_line };
+    let vault = engine.vault.clone();
+    let lacks_secrets = vault.lacks_secrets();
+    let mut spec = finish(desk, path, given, inventory, drafts, edges)?;
+    spec.unresolved.vault = Some(vault);
     Some(Spec { lacks_secrets, ..spec })
 }
 
@@ -98,18 +102,19 @@ fn items(
     let mut scopes: HashMap<(usize, usize), Scope<'_>> = HashMap::new();
     for block in &gathered.blocks {
         for host in targets(desk, gathered, inventory, block) {
+            let origin = Origin { host, overlay: block.overlay, directory: block.directory.clone() };
             let scope = scopes.entry((host, block.overlay)).or_insert_with(|| {
                 let draft = &inventory.hosts[host];
                 let overlay = &gathered.overlays[block.overlay];
                 let mut scope = Scope::new(engine, &[layers.vars, overlay, &draft.vars]);
-                scope.set("host", draft.facts.clone());
+                scope.set("host", draft.seen.clone());
                 for (name, value) in layers.command_line {
                     scope.set(name, value.clone());
                 }
                 scope
             });
             for item in &block.items {
-                entry::expand(desk, scope, item, host, &block.directory, &mut items);
+                entry::expand(desk, scope, item, &origin, &mut items);
             }
         }
     }
@@ -167,35 +172,58 @@ fn look_through_vars(desk: &mut Desk, engine: &Engine, inventory: &Inventory, la
     engine.vault.pretend(false);
 }
 
+/// The variables, as the files and the command line give them.
+struct Given {
+    vars: Vars,
+    overlays: Vec<Vars>,
+    command_line: Vec<(String, Node)>,
+}
+
+/// What is needed of a spec once hosts tell their facts: nothing where it does not speak of them.
+fn unresolved(desk: &Desk, given: Given, seen: Vec<(Vars, Node)>, drafts: &[(usize, Draft)]) -> Unresolved {
+    let waiting: HashSet<usize> =
+        drafts.iter().filter(|(_, draft)| draft.late.is_some()).map(|(host, _)| *host).collect();
+    if waiting.is_empty() {
+        return Unresolved::default();
+    }
+    let seen = seen.into_iter().enumerate().filter(|(host, _)| waiting.contains(host));
+    let mut hosts: HashMap<usize, OnHost> =
+        seen.map(|(host, (vars, seen))| (host, OnHost { vars, seen, drafts: Vec::new() })).collect();
+    for (item, (host, draft)) in drafts.iter().enumerate() {
+        if let Some(on_host) = hosts.get_mut(host) {
+            on_host.drafts.push((item, draft.clone()));
+        }
+    }
+    let Given { vars, overlays, command_line } = given;
+    Unresolved { desk: desk.clone(), vault: None, vars, overlays, command_line, hosts }
+}
+
 /// Leaves out a `localhost` that nothing uses, and orders what is left.
 fn finish(
     desk: &mut Desk,
     path: &Path,
+    given: Given,
     inventory: Inventory,
     drafts: Vec<Draft>,
     edges: Vec<Edge<Place>>,
 ) -> Option<Spec> {
     let mut numbers = HashMap::new();
-    let mut hosts = Vec::new();
+    let (mut hosts, mut seen) = (Vec::new(), Vec::new());
     for (number, draft) in inventory.hosts.into_iter().enumerate() {
         if draft.takes_part {
             numbers.insert(number, hosts.len());
             hosts.push(draft.host);
+            seen.push((draft.vars, draft.seen));
         }
     }
+    let drafts: Vec<(usize, Draft)> =
+        drafts.into_iter().filter_map(|draft| Some((*numbers.get(&draft.host)?, draft))).collect();
+    let unresolved = unresolved(desk, given, seen, &drafts);
     let items: Vec<Item> = drafts
         .into_iter()
-        .filter_map(|draft| {
-            Some(Item {
-                host: *numbers.get(&draft.host)?,
-                resource: draft.resource,
-                wait: draft.common.wait,
-                timeout: draft.common.timeout,
-                tags: draft.common.tags,
-                evidence: draft.common.evidence,
-                skipped_by_when: draft.skipped_by_when,
-                location: desk.sources.location(draft.place),
-            })
+        .map(|(host, draft)| {
+            let location = desk.sources.location(draft.place);
+            draft.into_item(host, location)
         })
         .collect();
     let renumbered = |vertex| match vertex {
@@ -214,6 +242,7 @@ fn finish(
         items,
         graph: Graph::default(),
         lacks_secrets: false,
+        unresolved,
     };
     match graph {
         Ok(graph) => spec.graph = graph,

@@ -15,7 +15,9 @@ mod beside;
 mod complaint;
 mod connect;
 mod desk;
+mod early;
 mod entry;
+pub mod facts;
 mod gather;
 mod host;
 mod hosts;
@@ -25,9 +27,11 @@ mod placement;
 pub mod problem;
 mod read;
 mod reference;
+mod resolve;
 mod scalar;
 mod scope;
 mod secret_source;
+mod stand_in;
 mod template;
 mod vault;
 mod whole;
@@ -45,6 +49,7 @@ pub(crate) mod names {
     pub use super::host::OTHERS as OF_HOSTS_BY_HAND;
 }
 pub use problem::Problems;
+use resolve::Unresolved;
 
 /// What the command line adds to a spec.
 #[derive(Clone, Default, Debug)]
@@ -69,6 +74,8 @@ pub struct Spec {
     pub graph: Graph,
     /// Placeholders stand where secrets belong: it is to be looked at, and not to be run.
     pub lacks_secrets: bool,
+    /// What waits for the facts of a host.
+    unresolved: Unresolved,
 }
 
 /// A resource on a host, with what the spec says about dealing with it.

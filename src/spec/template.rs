@@ -50,6 +50,19 @@ impl Engine {
         Ok(names)
     }
 
+    /// What a template takes from `name`, as far as that is written out: `name.a.b`. In the order
+    /// of the alphabet.
+    pub fn paths(&self, text: &str, kind: Kind, name: &str) -> Vec<String> {
+        let taken = match kind {
+            Kind::Expression => self.strings.compile_expression(text).map(|e| e.undeclared_variables(true)),
+            _ => self.of(kind).template_from_str(text).map(|t| t.undeclared_variables(true)),
+        };
+        let of_name = |path: &String| path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        let mut paths: Vec<String> = taken.unwrap_or_default().into_iter().filter(of_name).collect();
+        paths.sort();
+        paths
+    }
+
     pub fn render(&self, text: &str, kind: Kind, context: Jinja) -> Result<String, Error> {
         let template = self.of(kind).template_from_str(text)?;
         let mut output = Capped(Vec::new());
@@ -76,6 +89,12 @@ impl Engine {
         names.sort();
         Ok(names)
     }
+}
+
+/// The name that is undefined, as the engine tells it.
+pub fn undefined(error: &Error) -> &str {
+    let detail = error.detail().unwrap_or_default();
+    detail.strip_prefix('`').and_then(|rest| rest.split('`').next()).unwrap_or(detail)
 }
 
 /// Where a template stands.
@@ -221,7 +240,7 @@ pub fn problem(
     let detail = error.detail().unwrap_or("").to_owned();
     let range = error.range().unwrap_or(0..0);
     if error.kind() == ErrorKind::UndefinedError {
-        let name = detail.strip_prefix('`').and_then(|rest| rest.split('`').next()).unwrap_or(&detail);
+        let name = undefined(error);
         let at = locate(name, text, range.start, place, sources).unwrap_or(place);
         let problem = Problem::at(at, format!("`{name}` is not defined")).label("no variable of this name");
         if let Some(name) = name.strip_prefix("secrets.")
@@ -229,6 +248,11 @@ pub fn problem(
         {
             let declared = format!("declare where it comes from: secrets: {{{name}: {{env: NAME}}}}");
             return problem.label("no secret of this name").help(declared);
+        }
+        // `ports[facts.os.id]`: the table is there, and has no such entry.
+        if !name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.') {
+            let help = format!("add what is missing, or write {{{{ {name} | default(\"…\") }}}}");
+            return Problem { help: Some(help), ..problem.label("there is no such value") };
         }
         return problem.help(match (near::nearest(name, known.iter().copied()), name.rsplit_once('.')) {
             (Some(near), _) => format!("did you mean `{near}`?"),

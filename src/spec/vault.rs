@@ -50,6 +50,12 @@ struct State {
     lacks: bool,
 }
 
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.declared.keys()).finish()
+    }
+}
+
 impl Vault {
     /// Later ones win: an including file comes after what it includes.
     pub fn new(desk: &mut Desk, written: &[Written], reads: bool) -> Vault {
@@ -123,6 +129,13 @@ impl Vault {
     /// Whether placeholders stand where secrets are needed.
     pub fn lacks_secrets(&self) -> bool {
         self.state().lacks
+    }
+
+    /// Reads the secret of `secrets.NAME`, for somebody who will ask for it later.
+    pub fn need(&self, path: &str) {
+        if let Some(name) = path.split('.').nth(1) {
+            drop(self.get(name));
+        }
     }
 
     fn get(&self, name: &str) -> Option<String> {

@@ -61,6 +61,14 @@ pub fn read_all<T>(
     }
 }
 
+/// Reads entries once, and stops at the first complaint.
+pub fn with_entries<T>(
+    entries: &[&Entry],
+    read: impl Fn(Entries<'_, '_>) -> Result<T, Complaint>,
+) -> Result<T, Complaint> {
+    read(Entries { entries, known: &Known::default() })
+}
+
 /// The entries of one mapping, as a deserializer.
 pub struct Entries<'a, 'r> {
     entries: &'a [&'a Entry],

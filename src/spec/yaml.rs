@@ -67,6 +67,10 @@ impl Node {
         Node { value: Value::Scalar(Scalar { text: text.into(), style }), place }
     }
 
+    pub fn list(items: Vec<Node>, place: Place) -> Node {
+        Node { value: Value::Sequence(items), place }
+    }
+
     pub fn as_mapping(&self) -> Option<&[(At<String>, Node)]> {
         match &self.value {
             Value::Mapping(entries) => Some(entries),
