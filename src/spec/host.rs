@@ -178,7 +178,12 @@ fn no_secret(desk: &mut Desk, key: &str, place: Place) {
 }
 
 fn password(desk: &mut Desk, scope: &mut Scope<'_>, key: &At<String>, value: &Node) -> Option<Secret> {
-    let value = scope.render(desk, value).ok()?;
+    let value = scope.render(desk, value).map_err(|why| {
+        if why == NoValue::Late {
+            desk.report(needs_facts(&key.value, value.place));
+        }
+    });
+    let value = value.ok()?;
     match &value.value {
         Value::Scalar(scalar) if scalar.style == Style::Secret => Some(Secret::from(scalar.text.as_str())),
         _ => {

@@ -333,6 +333,10 @@ impl<'a> Scope<'a> {
                 Err(NoValue::Broken) => return Err(NoValue::Broken),
             }
         }
+        if is_late {
+            // Rendered later: it is to be known now whether they can be read.
+            self.engine.paths(text, kind, SECRETS).iter().for_each(|path| self.engine.vault.need(path));
+        }
         self.is_doubtful = is_doubtful;
         if is_late { Err(NoValue::Late) } else { Ok(Jinja::from_pairs(values)) }
     }

@@ -137,6 +137,13 @@ impl Vault {
         self.state().lacks
     }
 
+    /// Reads the secret of `secrets.NAME`, for somebody who will ask for it later.
+    pub fn need(&self, path: &str) {
+        if let Some(name) = path.split('.').nth(1) {
+            drop(self.get(name));
+        }
+    }
+
     fn get(&self, name: &str) -> Option<String> {
         let (place, source) = self.0.declared.get(name)?;
         let mut state = self.state();

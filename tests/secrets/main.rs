@@ -4,6 +4,7 @@
 mod support;
 
 mod case;
+mod facts;
 mod processes;
 mod shown;
 mod sources;
