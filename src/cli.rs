@@ -4,7 +4,8 @@
 use clap::builder::Styles;
 use clap::{ColorChoice, Parser, Subcommand};
 
-use crate::command::{apply, completions, graph, plan, validate, why};
+use crate::command::{apply, completions, explain, graph, plan, schema, validate, vars, why};
+use crate::redact;
 
 /// The spec or the command line is wrong; nothing was touched.
 pub const WRONG: u8 = 3;
@@ -34,11 +35,15 @@ enum Command {
     Apply(apply::Args),
     Why(why::Args),
     Graph(graph::Args),
+    Vars(vars::Args),
+    Explain(explain::Args),
+    Schema(schema::Args),
     Completions(completions::Args),
 }
 
 /// Reads the command line, does what it says, and returns the exit code.
 pub fn main() -> u8 {
+    redact::hide_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -53,6 +58,9 @@ pub fn main() -> u8 {
         Command::Apply(args) => apply::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Graph(args) => graph::run(&args),
+        Command::Vars(args) => vars::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run::<Cli>(&args),
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::attribute::Span;
+use crate::redact::Secret;
 
 /// A host, as its spec declares it. What is None here comes from the user's ssh_config.
 #[derive(Clone, PartialEq, Debug)]
@@ -18,6 +19,8 @@ pub struct Host {
     pub proxy_jump: Option<String>,
     pub privilege: Privilege,
     pub become_user: String,
+    /// What sudo asks for, where it does; else that of --become-password-file.
+    pub become_password: Option<Secret>,
     /// Keep trying to reach it for so long.
     pub wait: Option<Wait>,
     pub tags: Vec<String>,
@@ -25,7 +28,7 @@ pub struct Host {
     pub location: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Connection {
     Ssh,
@@ -33,7 +36,7 @@ pub enum Connection {
 }
 
 /// `become`: how the agent gets the rights of `become_user`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Privilege {
     None,
@@ -88,6 +91,21 @@ impl<'de> Deserialize<'de> for Wait {
     }
 }
 
+crate::attribute::described!(Wait, "wait", {
+    "title": "duration, or {timeout: 5m, every: 2s}",
+    "type": ["string", "integer", "object"],
+    "pattern": crate::attribute::schema::DURATION,
+    "patternErrorMessage": "No duration: write it as in 500ms, 2s, 5m or 1h30m.",
+    "if": { "type": "integer" },
+    "then": { "const": 0, "errorMessage": "No duration: it has no unit. Write it as in 500ms, 2s, 5m or 1h30m." },
+    "properties": {
+        "timeout": { "$ref": "#/definitions/duration" },
+        "every": { "$ref": "#/definitions/duration" }
+    },
+    "required": ["timeout"],
+    "additionalProperties": false
+});
+
 impl Host {
     pub fn ssh(name: &str) -> Host {
         Host {
@@ -100,6 +118,7 @@ impl Host {
             proxy_jump: None,
             privilege: Privilege::None,
             become_user: "root".to_owned(),
+            become_password: None,
             wait: None,
             tags: Vec::new(),
             location: None,

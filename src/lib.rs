@@ -19,9 +19,13 @@ pub mod graph;
 #[cfg(feature = "controller")]
 pub mod inventory;
 #[cfg(feature = "controller")]
+pub mod manual;
+#[cfg(feature = "controller")]
 pub mod node;
 #[cfg(feature = "controller")]
 pub mod plan;
+#[cfg(feature = "controller")]
+pub mod redact;
 #[cfg(feature = "controller")]
 pub mod report;
 #[cfg(feature = "controller")]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{ResourceReport, Status};
 use crate::failure::{Failure, io_words};
+use crate::redact;
 use crate::resource::{Action, Change, Needed};
 
 /// The first bytes of every saved plan: what tells it from a spec.
@@ -64,6 +65,10 @@ impl SavedPlan {
     }
 
     pub fn add(&mut self, report: &ResourceReport) {
+        // Of two variants of a resource, the one that is there counts.
+        if report.status == Status::Skipped && self.resources.contains_key(&report.id) {
+            return;
+        }
         let status = match report.status {
             Status::Ok => PlannedStatus::Ok,
             Status::Changed => PlannedStatus::Changed,
@@ -130,12 +135,12 @@ impl SavedPlan {
         let is_same = if planned.is_predicted {
             // What it was seen to be may differ now; what it is to become may not. A restart tells
             // what it is owed for, which nobody could see then.
-            needed.changes.iter().all(|change| {
+            needed.changes.iter().map(as_saved).all(|change| {
                 let mut there = planned.changes.iter().filter(|there| there.attribute == change.attribute);
                 there.any(|there| there.to == change.to || needed.action == Action::Restart)
             })
         } else {
-            needed.changes.iter().map(without_texts).eq(planned.changes.iter().cloned())
+            needed.changes.iter().map(as_saved).eq(planned.changes.iter().cloned())
         };
         if is_same {
             return Ok(());
@@ -146,6 +151,13 @@ impl SavedPlan {
         ))
         .help(again))
     }
+}
+
+/// What is in the plan holds no secret.
+fn as_saved(change: &Change) -> Change {
+    let mut change = without_texts(change);
+    redact::change(&mut change);
+    change
 }
 
 fn without_texts(change: &Change) -> Change {

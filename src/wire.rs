@@ -11,6 +11,8 @@ use crate::attribute::{AbsPath, CommandLine, Span};
 use crate::failure::{Detail, Failure};
 use crate::lock::{Holder, LockRefusal};
 use crate::resource::{AnyResource, Check, Needed};
+use crate::system::System;
+use crate::system::facts::Facts;
 
 /// The agent's first bytes. Whatever a login shell prints comes before them.
 pub const MAGIC: &[u8] = b"\x01CONVERGE-AGENT\x02\n";
@@ -29,6 +31,19 @@ pub struct Hello {
     pub machine_id: String,
     /// The user it runs as.
     pub user: String,
+    /// What the spec calls `facts`.
+    pub facts: Facts,
+}
+
+impl Hello {
+    /// Of the machine and the process that say it.
+    pub fn of_this_machine() -> Hello {
+        let system = System::machine();
+        let facts = Facts::gather(&system);
+        let machine_id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned();
+        let user = system.user_name(rustix::process::geteuid().as_raw());
+        Hello { hostname: facts.hostname.clone(), machine_id, user, facts }
+    }
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -52,6 +67,7 @@ pub enum Operation {
 
 /// What an item's `evidence` asks for.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Evidence {
     Tail(AbsPath),

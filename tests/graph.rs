@@ -25,7 +25,7 @@ fn spec(text: &str) -> Spec {
 fn spec_with(text: &str, vars: &[(&str, &str)]) -> Spec {
     let written = write(text);
     let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    match load(&written.path, &LoadOptions { vars }) {
+    match load(&written.path, &LoadOptions { vars, ..LoadOptions::default() }) {
         Ok(spec) => spec,
         Err(problems) => panic!("{}", problems.render(false, 100)),
     }
@@ -314,7 +314,7 @@ fn ten_thousand_resources_load_in_a_moment() {
 
 #[test]
 fn the_whole_spec_of_the_language_page_loads() {
-    let spec = load(Path::new("tests/specs/good/whole.yaml"), &LoadOptions::default());
+    let spec = load(Path::new("tests/specs/good/language-whole.yaml"), &LoadOptions::default());
     let spec = spec.unwrap_or_else(|problems| panic!("{}", problems.render(false, 100)));
     insta::assert_snapshot!(graph::text(&spec));
 }

@@ -30,7 +30,7 @@ fn every_bad_spec_is_told_where_it_is_wrong_and_what_to_do() {
     let mut paths: Vec<_> =
         fs::read_dir("tests/specs/bad").unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    assert!(paths.len() >= 40);
+    assert!(paths.len() >= 80);
     for path in paths.iter().filter(|path| path.is_file()) {
         let report = report(path);
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -38,9 +38,26 @@ fn every_bad_spec_is_told_where_it_is_wrong_and_what_to_do() {
             report.split("\n\n").filter(|part| part.contains("╭─[") && !part.contains("this belongs to it"))
         {
             assert!(part.contains("help: "), "{name}: no way out in\n{part}");
+            assert!(marked_at_its_head(part), "{name}: the head points elsewhere:\n{part}");
         }
         insta::assert_snapshot!(name, report);
     }
+}
+
+/// Whether the first `[file:line:column]` is where the excerpt has a mark: editors jump there.
+fn marked_at_its_head(part: &str) -> bool {
+    let head = part.split("╭─[").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
+    let mut numbers = head.rsplitn(3, ':').map(|number| number.parse::<usize>().unwrap_or(0));
+    let (column, line) = (numbers.next().unwrap(), numbers.next().unwrap());
+    let mut rows = part.lines().skip_while(|row| !row.trim_start().starts_with(&format!("{line} │")));
+    // An excerpt of nothing, a line that is cut, and characters that are two columns wide.
+    let Some(text) =
+        rows.next().filter(|row| row.len() < 130 && row.chars().all(|c| c < '\u{1100}' || c == '│'))
+    else {
+        return true;
+    };
+    let begin = text.chars().position(|c| c == '│').unwrap() + 2;
+    rows.next().and_then(|marks| marks.chars().nth(begin + column - 1)).is_some_and(|c| "─┬▲".contains(c))
 }
 
 #[test]

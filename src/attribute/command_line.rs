@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for CommandLine {
 
             fn visit_str<E: serde::de::Error>(self, line: &str) -> Result<CommandLine, E> {
                 if line.trim().is_empty() {
-                    return Err(E::custom("the command is empty"));
+                    return Err(E::custom("the command is empty: write what is to be run"));
                 }
                 no_nul([line])?;
                 Ok(CommandLine::Shell(line.to_owned()))

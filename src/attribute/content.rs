@@ -13,12 +13,46 @@ pub struct Content {
     bytes: Option<Arc<[u8]>>,
     sha256: String,
     length: u64,
+    /// A secret is in it: neither it nor what it replaces is shown.
+    has_secret: bool,
 }
 
 impl Content {
     pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
-        Content { sha256: sha256_hex(&bytes), length: bytes.len() as u64, bytes: Some(bytes) }
+        Content {
+            sha256: sha256_hex(&bytes),
+            length: bytes.len() as u64,
+            bytes: Some(bytes),
+            has_secret: false,
+        }
+    }
+
+    /// The same content, of which is known that a secret is in it.
+    pub fn with_secret(self) -> Content {
+        Content { has_secret: true, ..self }
+    }
+
+    /// Whether it must not be shown, nor the content that it replaces: that may hold the secret's
+    /// predecessor, which nobody knows by value.
+    pub fn has_secret(&self) -> bool {
+        self.has_secret
+    }
+
+    /// In a few words: how long, and the beginning of its hash. Of a secret, neither.
+    pub fn summary(&self) -> String {
+        match self.has_secret {
+            true => "(holds a secret)".to_owned(),
+            false => summary(&self.sha256, self.length),
+        }
+    }
+
+    /// What it replaces, in a few words.
+    pub fn summary_of_old(&self, sha256: &str, length: u64) -> String {
+        match self.has_secret {
+            true => "(not shown)".to_owned(),
+            false => summary(sha256, length),
+        }
     }
 
     /// Lower-case hexadecimal.
@@ -37,7 +71,7 @@ impl Content {
 
     /// The same content, known by its hash alone.
     pub fn hash_only(&self) -> Content {
-        Content { bytes: None, sha256: self.sha256.clone(), length: self.length }
+        Content { bytes: None, sha256: self.sha256.clone(), ..*self }
     }
 }
 
@@ -49,8 +83,20 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// `18 bytes, sha256 2b1c8f0a9d3e…`.
+fn summary(sha256: &str, length: u64) -> String {
+    let unit = if length == 1 { "byte" } else { "bytes" };
+    match sha256.get(..12) {
+        Some(start) => format!("{length} {unit}, sha256 {start}…"),
+        None => format!("{length} {unit}"),
+    }
+}
+
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.has_secret {
+            return f.write_str("(holds a secret)");
+        }
         write!(f, "{} bytes, sha256 {}", self.length, self.sha256)
     }
 }
@@ -60,21 +106,29 @@ impl fmt::Debug for Content {
 struct OnWire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bytes: Option<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
     sha256: String,
     length: u64,
+    #[serde(default)]
+    has_secret: bool,
 }
 
 impl Serialize for Content {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.bytes.as_deref().map(std::str::from_utf8) {
-            Some(Ok(text)) => serializer.serialize_str(text),
-            _ => OnWire {
-                bytes: self.bytes.as_deref().map(<[u8]>::to_vec),
-                sha256: self.sha256.clone(),
-                length: self.length,
-            }
-            .serialize(serializer),
+        let text = self.bytes.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+        if let Some(text) = text.filter(|_| !self.has_secret) {
+            return serializer.serialize_str(text);
         }
+        let bytes = self.bytes.as_deref().filter(|_| text.is_none());
+        OnWire {
+            bytes: bytes.map(<[u8]>::to_vec),
+            text: text.map(str::to_owned),
+            sha256: self.sha256.clone(),
+            length: self.length,
+            has_secret: self.has_secret,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -85,7 +139,7 @@ impl<'de> Deserialize<'de> for Content {
             type Value = Content;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the content, as text")
+                f.write_str("a text")
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Content, E> {
@@ -94,7 +148,13 @@ impl<'de> Deserialize<'de> for Content {
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Content, A::Error> {
                 let wire = OnWire::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                Ok(Content { bytes: wire.bytes.map(Into::into), sha256: wire.sha256, length: wire.length })
+                let text = wire.text.map(|text| text.into_bytes().into());
+                Ok(Content {
+                    bytes: text.or(wire.bytes.map(Into::into)),
+                    sha256: wire.sha256,
+                    length: wire.length,
+                    has_secret: wire.has_secret,
+                })
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -109,7 +169,7 @@ mod tests {
     fn content_crosses_the_wire_whole_or_as_its_hash() {
         for bytes in [&b"text\n"[..], b"\xff\x00binary", b""] {
             let content = Content::new(bytes);
-            for sent in [content.clone(), content.hash_only()] {
+            for sent in [content.clone(), content.hash_only(), content.clone().with_secret()] {
                 let json = serde_json::to_string(&sent).unwrap();
                 assert_eq!(serde_json::from_str::<Content>(&json).unwrap(), sent);
             }

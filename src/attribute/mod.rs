@@ -8,6 +8,8 @@ mod duration;
 mod mode;
 mod one_or_many;
 mod path;
+#[cfg(feature = "controller")]
+pub mod schema;
 mod trigger;
 
 pub use command_line::{CommandLine, quote};
@@ -36,3 +38,25 @@ macro_rules! text_form {
     };
 }
 pub(crate) use text_form;
+
+/// Says how a type looks in the JSON Schema of a spec: its name there, and its schema. Agents are
+/// built without it.
+#[cfg(feature = "controller")]
+macro_rules! described {
+    ($type:ty, $name:literal, $schema:tt) => {
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+    };
+}
+#[cfg(not(feature = "controller"))]
+macro_rules! described {
+    ($type:ty, $name:literal, $schema:tt) => {};
+}
+pub(crate) use described;

@@ -61,7 +61,7 @@ fn serve() -> io::Result<()> {
     }
     let mut stdout = io::stdout();
     stdout.write_all(MAGIC)?;
-    wire::send(&mut stdout, &hello())?;
+    wire::send(&mut stdout, &Hello::of_this_machine())?;
     let (replies, outgoing) = channel();
     let (done, written) = channel();
     thread::spawn(move || write_replies(stdout, &outgoing, &end, &done));
@@ -162,12 +162,4 @@ fn framed(reply: &Reply) -> Vec<u8> {
         wire::frame(&Reply { id: reply.id, outcome: Outcome::Checked(Err(failure)) })
     });
     frame.unwrap_or_default()
-}
-
-fn hello() -> Hello {
-    let system = System::machine();
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let machine_id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned();
-    let user = system.user_name(rustix::process::geteuid().as_raw());
-    Hello { hostname: name, machine_id, user }
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use super::running::{self, RunArgs};
-use super::{SpecArgs, refuse};
+use super::{SpecArgs, refuse, refuse_with};
 use crate::attribute::Span;
 use crate::lock::{self, MachineLock};
 use crate::lock::{Holder, LockRefusal};
@@ -84,7 +84,7 @@ fn prepare(args: &Args, plan: Option<&SavedPlan>) -> Result<(Spec, Selection), u
             "a saved plan has its selection and its variables: give them to `converge plan --out`",
         ));
     }
-    let spec = SpecArgs { spec: plan.spec_path(), vars: plan.vars.clone() }.load()?;
+    let spec = SpecArgs { spec: plan.spec_path(), vars: plan.vars.clone(), deny: None }.load()?;
     let gone: Vec<&str> =
         plan.ids().filter(|id| !(0..spec.items.len()).any(|item| spec.id(item) == *id)).collect();
     if !gone.is_empty() {
@@ -120,16 +120,14 @@ fn lock_spec(spec: &std::path::Path, holder: &Holder, until: Instant) -> Result<
                 std::thread::sleep(Duration::from_millis(200));
             }
             Err(LockRefusal::Held(other)) => {
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "error: another run of {} is under way: {other}\nhelp: wait for it to end, or give this run `--wait-lock 5m`",
+                let what = format!(
+                    "another run of {} is under way: {other}\nhelp: wait for it to end, or give this run `--wait-lock 5m`",
                     spec.display(),
                 );
-                return Err(LOCKED);
+                return Err(refuse_with(LOCKED, what));
             }
             Err(LockRefusal::Failed(failure)) => {
-                let _ = writeln!(std::io::stderr(), "error: {}", failure.reason);
-                return Err(1);
+                return Err(refuse_with(1, failure.reason));
             }
         }
     }

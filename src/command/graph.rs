@@ -25,7 +25,7 @@ enum Format {
 }
 
 pub fn run(args: &Args) -> u8 {
-    let spec = match args.spec.load() {
+    let spec = match args.spec.load_without_secrets() {
         Ok(spec) => spec,
         Err(code) => return code,
     };

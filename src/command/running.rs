@@ -9,9 +9,11 @@ use clap::{Args, ValueEnum};
 
 use super::{SpecArgs, refuse};
 use crate::event::{Event, Summary};
+use crate::failure::io_words;
 use crate::inventory::Host;
 use crate::lock::Holder;
 use crate::node::{self, Node, ReachOptions, Unreachable};
+use crate::redact::{self, SHORTEST, Secret};
 use crate::report::{Human, HumanOptions, Json, Reporter, Style, is_lively};
 use crate::run::{self, Options, Purpose, Selection, Selector};
 use crate::spec::Spec;
@@ -56,6 +58,10 @@ pub struct Connection {
     /// An ssh_config other than the user's, as `ssh -F` takes it.
     #[arg(long, value_name = "FILE", env = "CONVERGE_SSH_CONFIG")]
     ssh_config: Option<PathBuf>,
+
+    /// A file with the password that sudo asks for, of hosts that have no `become_password`.
+    #[arg(long, value_name = "FILE")]
+    become_password_file: Option<PathBuf>,
 }
 
 /// Reaches hosts as `node` does, an attempt as long as the run wants it.
@@ -77,6 +83,7 @@ enum Format {
 /// The spec and what of it is selected; or the exit code, after telling why not.
 pub fn prepare(spec: &SpecArgs, args: &RunArgs) -> Result<(Spec, Selection), u8> {
     let spec = spec.load()?;
+    become_password(&args.connection)?;
     let only: Vec<Selector> = args.only.iter().map(|text| Selector::from(text.as_str())).collect();
     let selection = Selection::of(&spec, &args.hosts, &only).map_err(|unmatched| {
         refuse(format!(
@@ -87,6 +94,23 @@ pub fn prepare(spec: &SpecArgs, args: &RunArgs) -> Result<(Spec, Selection), u8>
         ))
     })?;
     Ok((spec, selection))
+}
+
+/// The password of --become-password-file; or the exit code, after telling why not.
+fn become_password(connection: &Connection) -> Result<Option<Secret>, u8> {
+    let Some(path) = &connection.become_password_file else { return Ok(None) };
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| refuse(format!("--become-password-file {shown}: {}", io_words(&error))))?;
+    let password = text.lines().next().unwrap_or_default();
+    if password.chars().count() < SHORTEST {
+        return Err(refuse(format!(
+            "--become-password-file {shown}: a password shorter than {SHORTEST} characters cannot be hidden in what converge prints\nhelp: its first line is the password",
+        )));
+    }
+    let password = Secret::from(password);
+    redact::learn("become_password", &password);
+    Ok(Some(password))
 }
 
 /// This run, for whoever finds its lock.
@@ -150,7 +174,11 @@ pub fn run_with(
     connection: &Connection,
     tell: &mut dyn FnMut(Event),
 ) -> Result<Summary, u8> {
+    if spec.lacks_secrets {
+        return Err(refuse("this spec was read without its secrets: a bug in converge, please report it"));
+    }
     let reach = ReachOptions::new().map_err(|failure| refuse(failure.reason))?;
-    let reach = ReachOptions { ssh_config: connection.ssh_config.clone(), ..reach };
+    let become_password = become_password(connection)?;
+    let reach = ReachOptions { ssh_config: connection.ssh_config.clone(), become_password, ..reach };
     Ok(run::run(spec, selection, options, Arc::new(Connector(reach)), tell))
 }

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use super::{counted, show};
+
 /// Read a spec, its includes and templates; report every error found; touch no host
 #[derive(clap::Args)]
 pub struct Args {
@@ -10,19 +12,21 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> u8 {
-    match args.spec.load() {
-        Ok(spec) => {
-            let (resources, hosts) = (spec.items.len(), spec.hosts.len());
-            let plural = |count: usize| if count == 1 { "" } else { "s" };
-            let _ = writeln!(
-                std::io::stdout(),
-                "{}: valid: {resources} resource{} on {hosts} host{}",
-                spec.path.display(),
-                plural(resources),
-                plural(hosts),
-            );
-            0
-        }
-        Err(code) => code,
+    let spec = match args.spec.load_without_secrets() {
+        Ok(spec) => spec,
+        Err(code) => return code,
+    };
+    let mut told = format!(
+        "{}: valid: {} on {}",
+        spec.path.display(),
+        counted(spec.items.len(), "resource"),
+        counted(spec.hosts.len(), "host"),
+    );
+    if !spec.warnings.is_empty() {
+        show(&spec.warnings);
+        let _ = writeln!(std::io::stderr());
+        told.push_str(&format!(", {}", counted(spec.warnings.list().len(), "warning")));
     }
+    let _ = writeln!(std::io::stdout(), "{told}");
+    0
 }

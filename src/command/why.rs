@@ -31,17 +31,17 @@ pub fn run(args: &Args) -> u8 {
         Err(code) => return code,
     };
     let matching = Selector::from(args.resource.as_str()).items(&spec);
-    let item = match matching[..] {
-        [item] => item,
-        [] => return refuse(no_match(&spec, &args.resource)),
-        _ => {
-            let ids: Vec<String> = matching.iter().map(|item| spec.id(*item)).collect();
-            return refuse(format!("{} is one of: {}", args.resource, ids.join(", ")));
-        }
+    let mut ids: Vec<String> = matching.iter().map(|item| spec.id(*item)).collect();
+    ids.dedup();
+    // Variants of one resource share its name: a host has one of them.
+    let [id] = ids.as_slice() else {
+        return refuse(match ids.as_slice() {
+            [] => no_match(&spec, &args.resource),
+            _ => format!("{} is one of: {}", args.resource, ids.join(", ")),
+        });
     };
-    let vertex = Vertex::Item(item);
     let mut seen = Seen::default();
-    let selection = Selection::with_dependencies(&spec, vertex);
+    let selection = Selection::with_dependencies(&spec, &matching);
     let holder = running::holder(&spec);
     let options =
         Options { purpose: Purpose::Plan, parallel: 32, wait_lock: Duration::ZERO, holder, plan: None };
@@ -51,9 +51,12 @@ pub fn run(args: &Args) -> u8 {
             Ok(summary) => summary,
             Err(code) => return code,
         };
+    let report = seen.resources.get(id);
+    let is_it = |item: &usize| report.is_some_and(|report| report.location == spec.items[*item].location);
+    let item = matching.iter().copied().find(is_it).unwrap_or(matching[0]);
     let text = explain(&spec, item, &seen);
     let _ = std::io::stdout().write_all(text.as_bytes());
-    match seen.resources.get(&spec.id(item)).map(|report| report.status) {
+    match report.map(|report| report.status) {
         Some(Status::Ok) => 0,
         Some(Status::Changed | Status::Unknown) => 2,
         Some(Status::Skipped) if summary.exit_code(false) == 0 => 0,
@@ -78,6 +81,9 @@ struct Seen {
 impl Seen {
     fn take(&mut self, event: Event) {
         match event {
+            // Of two variants, the one that is there counts.
+            Event::Resource(report)
+                if report.status == Status::Skipped && self.resources.contains_key(&report.id) => {}
             Event::Resource(report) => {
                 self.resources.insert(report.id.clone(), report);
             }

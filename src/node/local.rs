@@ -2,23 +2,23 @@
 
 use super::{FromNode, Node, replies_to};
 use crate::system::System;
-use crate::wire::Request;
+use crate::wire::{Hello, Request};
 use crate::worker::Workers;
 
 pub struct LocalNode {
     system: System,
+    hello: Hello,
     workers: Option<Workers>,
 }
 
-impl Default for LocalNode {
-    fn default() -> Self {
-        LocalNode::on(System::machine())
-    }
-}
-
 impl LocalNode {
-    pub fn on(system: System) -> LocalNode {
-        LocalNode { system, workers: None }
+    /// Asks the machine for its facts.
+    pub fn reach() -> LocalNode {
+        LocalNode::on(System::machine(), Hello::of_this_machine())
+    }
+
+    pub fn on(system: System, hello: Hello) -> LocalNode {
+        LocalNode { system, hello, workers: None }
     }
 }
 
@@ -37,5 +37,9 @@ impl Node for LocalNode {
 
     fn close(&mut self) {
         self.workers = None;
+    }
+
+    fn hello(&self) -> &Hello {
+        &self.hello
     }
 }

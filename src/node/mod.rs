@@ -24,6 +24,7 @@ pub use remote::RemoteNode;
 
 use crate::failure::Failure;
 use crate::inventory::{Connection, Host, Privilege};
+use crate::redact::Secret;
 use crate::wire::{Hello, Reply, Request};
 use push::Push;
 use settings::Settings;
@@ -48,10 +49,8 @@ pub trait Node: Send {
     /// Ends the conversation: what is under way there is finished or undone. Waits for it.
     fn close(&mut self);
 
-    /// What the agent there said of itself; None for this process.
-    fn hello(&self) -> Option<&Hello> {
-        None
-    }
+    /// What the machine said of itself when it was reached.
+    fn hello(&self) -> &Hello;
 }
 
 /// What is the same for every host of a run.
@@ -63,8 +62,8 @@ pub struct ReachOptions {
     pub agents: Arc<Agents>,
     /// An ssh_config other than the user's, as `ssh -F` takes it.
     pub ssh_config: Option<PathBuf>,
-    /// For sudo, where it wants one.
-    pub become_password: Option<String>,
+    /// For sudo, where it wants one and the host has none of its own.
+    pub become_password: Option<Secret>,
 }
 
 impl ReachOptions {
@@ -102,13 +101,13 @@ impl Unreachable {
 /// Reaches a machine, in one attempt.
 pub fn reach(host: &Host, options: &ReachOptions) -> Result<Box<dyn Node>, Unreachable> {
     if host.connection == Connection::Local && has_rights_already(host) {
-        return Ok(Box::new(LocalNode::default()));
+        return Ok(Box::new(LocalNode::reach()));
     }
     options.agents.any().map_err(Unreachable::for_good)?;
     let mut push = Push {
         host,
         agents: &options.agents,
-        password: options.become_password.as_deref(),
+        password: host.become_password.as_ref().or(options.become_password.as_ref()),
         shown: host.name.clone(),
         user: std::env::var("USER").unwrap_or_else(|_| "this user".into()),
     };

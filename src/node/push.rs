@@ -9,6 +9,7 @@ use super::transport::Transport;
 use super::{Tail, Unreachable};
 use crate::failure::Failure;
 use crate::inventory::{Host, Privilege};
+use crate::redact::Secret;
 use crate::wire::{FrameBuffer, Hello, MAGIC};
 
 const BOOTSTRAP: &str = include_str!("bootstrap.sh");
@@ -38,7 +39,7 @@ pub(super) struct Started {
 pub(super) struct Push<'a> {
     pub host: &'a Host,
     pub agents: &'a Agents,
-    pub password: Option<&'a str>,
+    pub password: Option<&'a Secret>,
     /// Where, for messages: `vps0`, or `vps0 (10.0.0.1) port 22`.
     pub shown: String,
     /// Who has signed in there.
@@ -119,7 +120,7 @@ impl Push<'_> {
                     asked += 1;
                     let password = self.password.filter(|_| asked == 1);
                     let Some(password) = password else { return Err(self.wrong_password(&stderr)) };
-                    dialogue.sending = Some((format!("{password}\n").into_bytes().into(), 0));
+                    dialogue.sending = Some((format!("{}\n", password.expose()).into_bytes().into(), 0));
                 }
             }
             if let Some(buffer) = &mut frames {

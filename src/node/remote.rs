@@ -114,8 +114,8 @@ impl Node for RemoteNode {
         }
     }
 
-    fn hello(&self) -> Option<&Hello> {
-        Some(&self.hello)
+    fn hello(&self) -> &Hello {
+        &self.hello
     }
 }
 
@@ -331,7 +331,7 @@ mod tests {
     /// `cat` writes while it reads: a pump that would not read before it has written stands still.
     #[test]
     fn what_is_written_never_stops_the_reading() {
-        let hello = Hello { hostname: "h".into(), machine_id: String::new(), user: "u".into() };
+        let hello = Hello::of_this_machine();
         let cat = ChildPipes::spawn(&mut std::process::Command::new("cat")).unwrap();
         let started = Started {
             transport: Box::new(cat),

@@ -143,6 +143,7 @@ impl ChildPipes {
         let failed = |error: io::Error| Failure::io(format!("cannot run {program}"), &error);
         // A group of its own: Ctrl-C at the terminal is for converge, which ends it in good order.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        crate::system::commands::without_withheld(command);
         let mut child = command.spawn().map_err(failed)?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())

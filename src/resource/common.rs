@@ -11,6 +11,7 @@ use crate::system::files::{Access, Kind, Meta};
 
 /// `state: present | absent`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Presence {
     #[default]

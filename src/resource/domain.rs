@@ -28,15 +28,18 @@ const UNPAUSES: usize = 64;
 
 /// `hypervisor: xen | libvirt`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Hypervisor {
     #[default]
     Xen,
+    #[cfg_attr(feature = "controller", schemars(skip))]
     Libvirt,
 }
 
 /// `state: running | paused | shutdown | absent`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DomainState {
     #[default]
@@ -60,17 +63,20 @@ pub enum DomainState {
 /// The domain runs when its kernel does; that its services answer is for a `port` or an `http` to
 /// say, with a `wait`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Domain {
     /// The domain's name.
     #[serde(rename = "domain")]
     pub name: String,
 
-    /// `xen`. (`libvirt` is reserved for a later version.)
+    /// What runs it. `libvirt` is for a later version.
     #[serde(default, skip_serializing_if = "is_xen")]
+    #[cfg_attr(feature = "controller", schemars(skip_serializing_if = "crate::attribute::schema::never"))]
     pub hypervisor: Hypervisor,
 
-    /// `running`, `paused`, `shutdown` or `absent`.
+    /// `shutdown`: it does not run. `absent`: nothing of it is left in the hypervisor's list either;
+    /// its configuration and disks are not touched.
     #[serde(default)]
     pub state: DomainState,
 
@@ -80,6 +86,7 @@ pub struct Domain {
     pub config: Option<AbsPath>,
 
     /// Whether it is started at boot: the link /etc/xen/auto/NAME.cfg, which `xendomains` reads.
+    /// Without it, that is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
 
@@ -98,6 +105,8 @@ fn a_minute() -> Span {
 }
 
 impl Domain {
+    pub const SECRETS: &'static [&'static str] = &[];
+
     pub const EXAMPLE: &'static str = "\
 - domain: vps0
   state: running

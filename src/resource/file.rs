@@ -26,66 +26,81 @@ const NEW: u32 = 0o644;
 /// there stay as they are unless declared; a new file is 0644 unless declared, whatever the umask.
 /// Without `content`, `source` or `template` the file exists, whatever is in it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::at_most_one(&["content", "source", "template"])))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::excludes("state", "absent", &["content", "source", "template", "owner", "group", "mode", "validate"])))]
 #[serde(deny_unknown_fields)]
 pub struct File {
     /// The file's absolute path. Its directory must be there, or be declared.
     #[serde(rename = "file")]
     pub path: AbsPath,
 
-    /// `present` or `absent`.
+    /// `absent`: it is removed. What is no file in its place is a failure then, unless `force` is on.
     #[serde(default)]
     pub state: Presence,
 
-    /// What is in it, to the byte. End it with a newline (`content: |`) as text files do.
+    /// What is in it, to the byte, after templates are rendered. End it with a newline
+    /// (`content: |`) as text files do. One of `content`, `source` and `template` at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
 
-    /// A file beside the spec that it is a copy of: a path relative to the spec.
+    /// A file that it is a copy of, to the byte: a path on the machine converge runs on, relative
+    /// to the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 
-    /// A template beside the spec that it is rendered from: a path relative to the spec.
+    /// A template that it is rendered from: a path on the machine converge runs on, relative to the
+    /// spec. It sees the same variables as the spec, and keeps its last newline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
 
-    /// The user that owns it: a name or a number. With another owner or group a file loses its
-    /// setuid and setgid bits (the kernel sees to that), unless `mode` declares them.
+    /// The user that owns it: a name or a number. Without it, who owns the file is left alone; a new
+    /// file belongs to root, or to the user that converge runs as on the host. With another owner or
+    /// group a file loses its setuid and setgid bits (the kernel sees to that), unless `mode`
+    /// declares them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 
-    /// Its group: a name or a number.
+    /// Its group: a name or a number. Without it, as for `owner`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
 
     /// Its mode, as in `644`, `0644` or `u=rw,go=r`: all of it, so a setuid bit that is there but
-    /// not written is removed.
+    /// not written is removed. Without it, the mode is left alone; a new file is 0644.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
 
     /// A command that must exit 0 before new content is put in place; `{}` is the candidate's
-    /// path, as in `validate: visudo -cf {}`.
+    /// path, as in `validate: visudo -cf {}`. Where it does not, the file stays as it is, and this
+    /// fails with what the command said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validate: Option<CommandLine>,
 
-    /// Keep the old content as `NAME.TIME.bak` beside the file when it is replaced.
+    /// Keep the old file as `NAME.TIME.bak` beside the new one, as in `motd.20260131T120000Z.bak`,
+    /// when its content is replaced. Nothing removes these again.
     #[serde(default, skip_serializing_if = "is_false")]
     pub backup: bool,
 
-    /// Never show what is in it, nor how it changes.
+    /// Never show how its content changes: plans and reports have only its length and hash. Where
+    /// a secret of the spec is in its content, they have nothing of it in any case.
     #[serde(default, skip_serializing_if = "is_false")]
     pub sensitive: bool,
 
-    /// Replace a symlink, a socket or an empty directory that is in the way. A directory that is
-    /// not empty is never replaced.
+    /// Replace (or, with `state: absent`, remove) a symlink, a socket or an empty directory that is
+    /// in the file's place. Without it that is a failure. A directory that is not empty is never
+    /// replaced.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
 
     /// Filled in by the loader.
     #[serde(default, rename = "_surroundings", skip_serializing_if = "Surroundings::is_empty")]
+    #[cfg_attr(feature = "controller", schemars(skip))]
     pub surroundings: Surroundings,
 }
 
 impl File {
+    pub const SECRETS: &'static [&'static str] = &["content"];
+
     pub const EXAMPLE: &'static str = "\
 - file: /etc/motd
   content: |
@@ -117,6 +132,10 @@ impl Resource for File {
             Some(parent) => links.stands_on(Thing::Path(parent), "its parent directory"),
             None => links,
         }
+    }
+
+    fn can_wait(&self) -> bool {
+        false
     }
 
     fn validate(&self) -> Vec<Invalid> {
@@ -158,7 +177,7 @@ impl Resource for File {
                 ));
             }
             if given.is_empty() && self.state == Presence::Present {
-                invalid.push(Invalid::new(
+                invalid.push(Invalid::lack(
                     "validate",
                     "there is no content to validate",
                     "add `content`, `source` or `template`, or leave `validate` out",
@@ -296,7 +315,7 @@ impl File {
         let was = in_place_of.map_or_else(|| "absent".to_owned(), |kind| kind.to_string());
         let mut changes = vec![Change::from_to("state", was, "present")];
         if let Some(content) = &self.content {
-            changes.push(Change::new("content", None, Some(summary(content.sha256(), content.length()))));
+            changes.push(Change::new("content", None, Some(content.summary())));
         }
         changes.extend(ownership.changes(system, &resolved, None));
         resolved.lacks.extend(missing.map(|missing| no_parent(&self.path, missing)));
@@ -328,12 +347,9 @@ impl File {
         if sha256 == wanted.sha256() {
             return Ok(None);
         }
-        let mut change = Change::from_to(
-            "content",
-            summary(&sha256, there.size),
-            summary(wanted.sha256(), wanted.length()),
-        );
-        if !self.sensitive {
+        let mut change =
+            Change::from_to("content", wanted.summary_of_old(&sha256, there.size), wanted.summary());
+        if self.shows_diff() && !wanted.has_secret() {
             change.old_text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         }
         Ok(Some(change))
@@ -359,14 +375,5 @@ fn hash_of(file: &mut std::fs::File) -> std::io::Result<String> {
             0 => return Ok(crate::attribute::hex(&digest.finalize())),
             count => digest.update(&block[..count]),
         }
-    }
-}
-
-/// A content in a few words.
-fn summary(sha256: &str, length: u64) -> String {
-    let unit = if length == 1 { "byte" } else { "bytes" };
-    match sha256.get(..12) {
-        Some(start) => format!("{length} {unit}, sha256 {start}…"),
-        None => format!("{length} {unit}"),
     }
 }

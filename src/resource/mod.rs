@@ -15,6 +15,8 @@ mod http;
 mod own_file;
 mod port;
 mod program;
+#[cfg(feature = "controller")]
+mod rules;
 mod symlink;
 mod unit;
 
@@ -50,6 +52,18 @@ pub trait Resource {
     /// attribute it is about and says the way out.
     fn validate(&self) -> Vec<Invalid> {
         Vec::new()
+    }
+
+    /// What is allowed and likely to bite: each names its attribute and says the way out.
+    /// `is_needed`: another resource or host comes after it.
+    fn warnings(&self, _is_needed: bool) -> Vec<Invalid> {
+        Vec::new()
+    }
+
+    /// Whether it can come true by itself, so that a `wait` makes sense. A file cannot: nothing
+    /// but converge makes it what is declared.
+    fn can_wait(&self) -> bool {
+        true
     }
 
     /// What to show when it failed, beside the failure itself: a unit's state and log lines.
@@ -135,11 +149,18 @@ pub struct Invalid {
     pub attribute: &'static str,
     pub what: String,
     pub help: String,
+    /// It misses another attribute, which may be there and unreadable: then nothing is said.
+    pub is_lack: bool,
 }
 
 impl Invalid {
     pub fn new(attribute: &'static str, what: impl Into<String>, help: impl Into<String>) -> Self {
-        Invalid { attribute, what: what.into(), help: help.into() }
+        Invalid { attribute, what: what.into(), help: help.into(), is_lack: false }
+    }
+
+    /// It needs an attribute that is not there.
+    pub fn lack(attribute: &'static str, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Invalid { is_lack: true, ..Invalid::new(attribute, what, help) }
     }
 }
 
@@ -214,6 +235,21 @@ macro_rules! registry {
 
             pub fn as_resource_mut(&mut self) -> &mut dyn Resource {
                 match self { $(AnyResource::$type(resource) => resource.as_mut(),)* }
+            }
+        }
+
+        /// The attributes of the type `word` that may hold a secret: what they say is on no command
+        /// line, in no path and in no name, and is kept nowhere but where it belongs.
+        pub fn secret_attributes(word: &str) -> &'static [&'static str] {
+            match word { $($word => <$module::$type>::SECRETS,)* _ => &[] }
+        }
+
+        /// The JSON Schema of the type's struct, doc comments and all; None for an unknown word.
+        #[cfg(feature = "controller")]
+        pub fn described(word: &str, generator: &mut schemars::SchemaGenerator) -> Option<schemars::Schema> {
+            match word {
+                $($word => Some(<$module::$type as schemars::JsonSchema>::json_schema(generator)),)*
+                _ => None,
             }
         }
 

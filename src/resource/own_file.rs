@@ -15,7 +15,7 @@ pub struct Difference {
 
 /// Compares the file at `path` with what is declared.
 pub fn compare(system: &System, path: &AbsPath, wanted: &Content) -> Result<Difference, Failure> {
-    let created = Change::new("content", None, Some(summary(wanted.sha256(), wanted.length())));
+    let created = Change::new("content", None, Some(wanted.summary()));
     match system.see(path)? {
         Seen::Absent => Ok(Difference { change: Some(created), lack: None }),
         Seen::NoParent(parent) => {
@@ -27,9 +27,11 @@ pub fn compare(system: &System, path: &AbsPath, wanted: &Content) -> Result<Diff
             if sha256 == wanted.sha256() {
                 return Ok(Difference::default());
             }
-            let from = summary(&sha256, bytes.len() as u64);
-            let mut change = Change::from_to("content", from, summary(wanted.sha256(), wanted.length()));
-            change.old_text = String::from_utf8(bytes).ok();
+            let from = wanted.summary_of_old(&sha256, bytes.len() as u64);
+            let mut change = Change::from_to("content", from, wanted.summary());
+            if !wanted.has_secret() {
+                change.old_text = String::from_utf8(bytes).ok();
+            }
             Ok(Difference { change: Some(change), lack: None })
         }
         Seen::There(other) => Err(in_the_way(path, other.kind, "a file of its own")
@@ -62,13 +64,9 @@ pub fn exclude_each_other(given: &[(&'static str, bool)]) -> Option<Invalid> {
     ))
 }
 
-fn summary(sha256: &str, length: u64) -> String {
-    format!("{length} bytes, sha256 {}", &sha256[..12.min(sha256.len())])
-}
-
 /// The change where what lies there now is taken away first.
 pub fn replacing(wanted: &Content) -> Difference {
-    let change = Change::new("content", None, Some(summary(wanted.sha256(), wanted.length())));
+    let change = Change::new("content", None, Some(wanted.summary()));
     Difference { change: Some(change), lack: None }
 }
 
@@ -82,5 +80,22 @@ pub fn sources<'a>(
         vec![SourceSlot { attribute: "source", is_template: false, path: source, content }]
     } else {
         vec![SourceSlot { attribute: "template", is_template: true, path: template, content }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_content_with_a_secret_replaces_is_not_sent() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("app.service"), "Environment=TOKEN=the-old-one").unwrap();
+        let (system, path) = (System::under(root.path()), "/app.service".parse().unwrap());
+        let change = |content: &Content| compare(&system, &path, content).unwrap().change.unwrap();
+        let wanted = Content::new(*b"Environment=TOKEN=the-new-one");
+        assert!(change(&wanted).old_text.is_some());
+        let secret = change(&wanted.with_secret());
+        assert_eq!(secret, Change::from_to("content", "(not shown)", "(holds a secret)"));
     }
 }

@@ -20,6 +20,7 @@ use crate::system::System;
 /// Only a connection is made, and closed again: nothing is sent. For what a server answers,
 /// see `http`. One address gets 5 seconds to answer.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// Where to connect: `8080` is this host itself, on 127.0.0.1 or ::1; `host:8080` and
@@ -30,10 +31,12 @@ pub struct Port {
     /// `open`: a connection is accepted, on one of the addresses at least. `closed`: none is
     /// accepted on any of them, be it refused or left without an answer, as firewalls do.
     #[serde(default, skip_serializing_if = "is_open")]
+    #[cfg_attr(feature = "controller", schemars(skip_serializing_if = "crate::attribute::schema::never"))]
     pub state: PortState,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum PortState {
     #[default]
@@ -46,6 +49,8 @@ fn is_open(state: &PortState) -> bool {
 }
 
 impl Port {
+    pub const SECRETS: &'static [&'static str] = &[];
+
     pub const EXAMPLE: &'static str = "\
 - port: 23                             # nobody offers telnet here
   state: closed

@@ -23,6 +23,7 @@ const DIRECTORY: &str = "/etc/supervisor/conf.d";
 
 /// `state: running | stopped`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ProgramState {
     #[default]
@@ -41,13 +42,15 @@ pub enum ProgramState {
 /// `reread` and `update` of this one program: no other is touched. Where supervisord does not run
 /// it is said so; `- unit: supervisor` starts it, and is put before its programs by itself.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::at_most_one(&["content", "template"])))]
 #[serde(deny_unknown_fields)]
 pub struct Program {
     /// The program's name; `group:process` for one process of a group, `group:*` for all of it.
     #[serde(rename = "program")]
     pub name: String,
 
-    /// `running` or `stopped`.
+    /// `stopped`: none of its processes runs.
     #[serde(default)]
     pub state: ProgramState,
 
@@ -60,7 +63,8 @@ pub struct Program {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
 
-    /// A template beside the spec that its program file is rendered from.
+    /// A template that its program file is rendered from: a path on the machine converge runs on,
+    /// relative to the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
 
@@ -76,6 +80,8 @@ pub struct Program {
 }
 
 impl Program {
+    pub const SECRETS: &'static [&'static str] = &["content"];
+
     pub const EXAMPLE: &'static str = "\
 - program: converge-example
   state: running

@@ -13,34 +13,43 @@ use crate::system::files::{Kind, Meta, Seen};
 /// The link itself is what is held true; whether its target exists is not looked at. It is
 /// replaced in one step, so that at no moment it is missing.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::needed_unless_absent("target")))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::excludes("state", "absent", &["target"])))]
 #[serde(deny_unknown_fields)]
 pub struct Symlink {
-    /// Where the link lies: an absolute path.
+    /// Where the link lies: an absolute path. Its directory must be there, or be declared.
     #[serde(rename = "symlink")]
     pub path: AbsPath,
 
-    /// `present` or `absent`. Only a link is removed: anything else in its place is a failure.
+    /// `absent`: the link is removed, and what it leads to is left alone. Anything else in its place
+    /// is a failure, unless `force` is on.
     #[serde(default)]
     pub state: Presence,
 
     /// Where it points: an absolute path, or one relative to the link's directory. Compared as
-    /// it is written, not by what it leads to.
+    /// it is written, not by what it leads to. Needed, unless the link is to be absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 
-    /// Replace a file or an empty directory that is in the way.
+    /// Replace a file or an empty directory that is in the link's place; with `state: absent`,
+    /// remove a file there. Without it that is a failure. A directory that is not empty is never
+    /// replaced.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
 
     /// Filled in by the loader.
     #[serde(default, rename = "_surroundings", skip_serializing_if = "Surroundings::is_empty")]
+    #[cfg_attr(feature = "controller", schemars(skip))]
     pub surroundings: Surroundings,
 }
 
 impl Symlink {
+    pub const SECRETS: &'static [&'static str] = &[];
+
     pub const EXAMPLE: &'static str = "\
-- symlink: /srv/www/current
-  target: releases/42
+- symlink: /etc/localtime
+  target: /usr/share/zoneinfo/UTC
 ";
 }
 
@@ -58,9 +67,13 @@ impl Resource for Symlink {
         }
     }
 
+    fn can_wait(&self) -> bool {
+        false
+    }
+
     fn validate(&self) -> Vec<Invalid> {
         match (&self.target, self.state) {
-            (None, Presence::Present) => vec![Invalid::new(
+            (None, Presence::Present) => vec![Invalid::lack(
                 "symlink",
                 "`target` is missing: where is the link to point?",
                 "add `target: PATH`, or `state: absent` if the link is to go",

@@ -29,7 +29,7 @@ impl Walk<'_> {
         }
         self.items[item].has_turn = true;
         self.items[item].began = Instant::now();
-        if let Some(condition) = self.spec.items[item].skipped_by_when.clone() {
+        if let Some(condition) = self.item(item).skipped_by_when.clone() {
             let end = End { reason: Some(format!("when: {condition}")), ..End::default() };
             // It holds up nobody.
             return self.end(item, Status::Skipped, end, Standing::Holds { fresh: false });
@@ -48,8 +48,14 @@ impl Walk<'_> {
             let until = until.clone();
             return self.unknown(item, until, Vec::new());
         }
+        if let Some(failure) = self.items[item].unresolved.take() {
+            return match self.selection.is_chosen(vertex) {
+                true => self.fail_now(item, failure),
+                false => self.judge_unchosen(item, Err(failure)),
+            };
+        }
         if self.is_plan()
-            && self.spec.items[item].resource.as_resource().is_probe()
+            && self.item(item).resource.as_resource().is_probe()
             && let Some(until) = self.pending_on(vertex)
         {
             return self.unknown(item, until, Vec::new());
@@ -187,7 +193,7 @@ impl Walk<'_> {
             (Ok(Check::Waits(waiting)), _) => {
                 let (passing, reason) = (waiting.passing, waiting.reason.clone());
                 let mut failure = waiting.into_failure();
-                if failure.help.is_none() && self.spec.items[item].wait.is_none() {
+                if failure.help.is_none() && self.item(item).wait.is_none() {
                     failure.help = Some("if it only needs time, give it `wait: 1m`".to_owned());
                 }
                 self.wait_or_fail(item, passing, &reason, failure);
@@ -203,7 +209,7 @@ impl Walk<'_> {
 
     /// Looks again later, as long as there is patience.
     fn wait_or_fail(&mut self, item: usize, passing: bool, reason: &str, failure: Failure) {
-        let wait = self.spec.items[item].wait.map(|wait| wait.timeout.get());
+        let wait = self.item(item).wait.map(|wait| wait.timeout.get());
         let own = if passing { self.timeout(item) } else { Duration::ZERO };
         let patience = wait.unwrap_or_default().max(own);
         let since = *self.items[item].waiting_since.get_or_insert_with(Instant::now);
@@ -334,7 +340,7 @@ impl Walk<'_> {
     /// directory is found missing.
     fn makers(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
         let host = self.spec.items[item].host;
-        let is_removal = self.spec.items[item].resource.as_resource().links().is_removal;
+        let is_removal = self.item(item).resource.as_resource().links().is_removal;
         let parent = self.path_of(item).and_then(|path| path.parent());
         let wanted = match &lack.thing {
             // A removal lacks that something else is gone.
@@ -342,7 +348,7 @@ impl Walk<'_> {
             _ => None,
         };
         (0..self.spec.items.len()).filter(move |other| {
-            let declared = &self.spec.items[*other];
+            let declared = self.item(*other);
             let makes = |made: &AbsPath| {
                 let is_for = |path: &AbsPath| made == path || made.is_below(path);
                 wanted.as_ref().is_some_and(is_for) || wanted.is_some() && parent.as_ref().is_some_and(is_for)
@@ -386,7 +392,7 @@ impl Walk<'_> {
             let standing = self.outcomes.get(&Vertex::Item(other));
             // A directory may come in place of a link.
             let replaces = matches!(standing, Some(Standing::Pending { replaces: true, .. }));
-            (replaces || self.spec.items[other].resource.as_resource().leads_elsewhere())
+            (replaces || self.item(other).resource.as_resource().leads_elsewhere())
                 && self.path_of(other).zip(self.path_of(item)).is_some_and(|(link, own)| own.is_below(&link))
         })?;
         Some(format!("{} is in place", self.spec.id(link)))
@@ -400,7 +406,7 @@ impl Walk<'_> {
     }
 
     fn path_of(&self, item: usize) -> Option<AbsPath> {
-        let links = self.spec.items[item].resource.as_resource().links();
+        let links = self.item(item).resource.as_resource().links();
         links.provides.into_iter().find_map(|thing| match thing {
             Thing::Path(path) => Some(path),
             _ => None,
@@ -430,7 +436,7 @@ impl Walk<'_> {
     }
 
     fn provides(&self, provider: usize, lack: &Lack) -> bool {
-        let resource = &self.spec.items[provider].resource;
+        let resource = &self.item(provider).resource;
         let makes_parents = resource.type_word() == "directory";
         resource.as_resource().links().provides.iter().any(|thing| match (thing, &lack.thing) {
             (Thing::Path(made), Thing::Path(missing)) => {
@@ -442,7 +448,7 @@ impl Walk<'_> {
 
     /// In a plan: what follows for a resource in state from changes that come before it.
     fn consequences(&self, item: usize) -> Option<Needed> {
-        let resource = self.spec.items[item].resource.as_resource();
+        let resource = self.item(item).resource.as_resource();
         let mut follows = self.spec.graph.dependencies(Vertex::Item(item)).filter_map(|(other, reason)| {
             let Reason::Declared { attribute, .. } = reason else { return None };
             let Some(Standing::Pending { changed: true, .. }) = self.outcomes.get(&other) else {
@@ -458,13 +464,14 @@ impl Walk<'_> {
 
     /// The new text of a content change, which is known here and was not sent along.
     fn with_new_text(&self, item: usize, mut changes: Vec<Change>) -> Vec<Change> {
-        let mut resource = self.spec.items[item].resource.clone();
+        let mut resource = self.item(item).resource.clone();
         if !resource.as_resource().shows_diff() {
             return changes;
         }
         for change in changes.iter_mut().filter(|change| change.attribute == "content") {
             let contents = resource.as_resource_mut().contents();
-            let bytes = contents.first().and_then(|content| content.bytes());
+            let bytes =
+                contents.first().filter(|content| !content.has_secret()).and_then(|content| content.bytes());
             change.new_text = bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
         }
         changes

@@ -18,6 +18,7 @@ pub use select::{Selection, Selector};
 use crate::event::{Event, Summary};
 use crate::lock::Holder;
 use crate::plan::SavedPlan;
+use crate::redact;
 use crate::spec::Spec;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +40,8 @@ pub struct Options {
     pub plan: Option<SavedPlan>,
 }
 
-/// Walks the spec to its end and tells everything through `tell`.
+/// Walks the spec to its end and tells everything through `tell`, without secrets: this is where
+/// what hosts say comes in, and nobody behind it has to think of them.
 pub fn run(
     spec: &Spec,
     selection: &Selection,
@@ -47,7 +49,8 @@ pub fn run(
     reach: Arc<dyn Reach + Send + Sync>,
     tell: &mut dyn FnMut(Event),
 ) -> Summary {
-    walk::Walk::new(spec, selection, options, tell).finish(reach)
+    let mut tell = |event| tell(redact::event(event));
+    walk::Walk::new(spec, selection, options, &mut tell).finish(reach)
 }
 
 impl Summary {

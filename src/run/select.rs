@@ -63,9 +63,9 @@ impl Selection {
         Ok(Selection { chosen, involved })
     }
 
-    /// One, and everything it depends on, as if all of them had been selected.
-    pub fn with_dependencies(spec: &Spec, vertex: Vertex) -> Selection {
-        let chosen = with_dependencies(spec, &HashSet::from([vertex]));
+    /// These, and everything they depend on, as if all of them had been selected.
+    pub fn with_dependencies(spec: &Spec, items: &[usize]) -> Selection {
+        let chosen = with_dependencies(spec, &items.iter().copied().map(Vertex::Item).collect());
         Selection { involved: chosen.clone(), chosen }
     }
 

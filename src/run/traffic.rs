@@ -35,7 +35,7 @@ impl Walk<'_> {
     }
 
     pub(super) fn timeout(&self, item: usize) -> Duration {
-        let declared = &self.spec.items[item];
+        let declared = self.item(item);
         declared.timeout.map_or_else(|| declared.resource.as_resource().timeout(), |timeout| timeout.get())
     }
 
@@ -64,13 +64,13 @@ impl Walk<'_> {
 
     pub(super) fn request_check(&mut self, item: usize) {
         self.items[item].phase = Phase::Checking;
-        let operation = Operation::Check(for_check(&self.spec.items[item].resource));
+        let operation = Operation::Check(for_check(&self.item(item).resource));
         self.ask(item, operation);
     }
 
     pub(super) fn request_apply(&mut self, item: usize, needed: Needed) {
         self.items[item].phase = Phase::Applying;
-        let operation = Operation::Apply(self.spec.items[item].resource.clone(), without_texts(needed));
+        let operation = Operation::Apply(self.item(item).resource.clone(), without_texts(needed));
         self.ask(item, operation);
     }
 
@@ -78,9 +78,10 @@ impl Walk<'_> {
     /// reads.
     pub(super) fn request_explanation(&mut self, item: usize) {
         self.items[item].phase = Phase::Explaining;
-        let declared = &self.spec.items[item];
+        let declared = self.item(item);
         let evidence: Vec<Evidence> = if self.is_plan() { Vec::new() } else { declared.evidence.clone() };
-        self.ask(item, Operation::Explain(for_check(&declared.resource), evidence));
+        let operation = Operation::Explain(for_check(&declared.resource), evidence);
+        self.ask(item, operation);
     }
 
     fn ask(&mut self, item: usize, operation: Operation) {
@@ -102,7 +103,7 @@ impl Walk<'_> {
 
     /// Looks at an item again after a while.
     pub(super) fn look_later(&mut self, item: usize, passing: bool, left: Duration, reason: &str) {
-        let every = self.spec.items[item].wait.map_or(EVERY, |wait| wait.every).get();
+        let every = self.item(item).wait.map_or(EVERY, |wait| wait.every).get();
         let every = if passing { every.min(SOON) } else { every };
         self.items[item].phase = Phase::Sleeping;
         let pause = every.min(left).max(Duration::from_millis(50));

@@ -15,7 +15,8 @@ use crate::graph::Vertex;
 use crate::inventory::Connection;
 use crate::node::{FromNode, Node};
 use crate::resource::{Check, Failure, Needed, TIMEOUT, Thing};
-use crate::spec::Spec;
+use crate::spec::{Item, Spec};
+use crate::system::facts::Facts;
 use crate::wire::{Operation, Request};
 
 /// In a plan, a host whose VM may not be running gets one attempt of this length.
@@ -74,6 +75,10 @@ pub(super) enum Phase {
 }
 
 pub(super) struct ItemState {
+    /// As it is by the facts of its host, where it stands on them.
+    pub resolved: Option<Box<Item>>,
+    /// Why it cannot be had by these facts.
+    pub unresolved: Option<Failure>,
     pub phase: Phase,
     /// Its dependencies are settled.
     pub has_turn: bool,
@@ -144,6 +149,8 @@ impl<'a> Walk<'a> {
         let ready = involved().filter(|vertex| blockers[vertex] == 0).collect();
         let hosts = spec.hosts.len();
         let item = || ItemState {
+            resolved: None,
+            unresolved: None,
             phase: Phase::Idle,
             has_turn: false,
             is_stale: false,
@@ -210,6 +217,21 @@ impl<'a> Walk<'a> {
         summary
     }
 
+    /// An item as it is known by now: what stands on facts is resolved when its host is reached.
+    pub(super) fn item(&self, item: usize) -> &Item {
+        self.items[item].resolved.as_deref().unwrap_or(&self.spec.items[item])
+    }
+
+    /// The host has told its facts.
+    fn resolve(&mut self, host: usize, facts: &Facts) {
+        for (item, resolved) in self.spec.resolve(host, facts) {
+            match resolved {
+                Ok(resolved) => self.items[item].resolved = Some(Box::new(resolved)),
+                Err(failure) => self.items[item].unresolved = Some(failure),
+            }
+        }
+    }
+
     pub(super) fn is_plan(&self) -> bool {
         self.options.purpose == Purpose::Plan
     }
@@ -273,7 +295,7 @@ impl<'a> Walk<'a> {
     fn awaits_its_domain(&self, host: Vertex) -> bool {
         self.spec.graph.dependencies(host).any(|(before, _)| {
             let Vertex::Item(item) = before else { return false };
-            let links = self.spec.items[item].resource.as_resource().links();
+            let links = self.item(item).resource.as_resource().links();
             let is_domain = links.provides.iter().any(|thing| matches!(thing, Thing::Domain(_)));
             is_domain && matches!(self.outcomes.get(&before), Some(Standing::Pending { begins: true, .. }))
         })
@@ -294,6 +316,7 @@ impl<'a> Walk<'a> {
                 self.tell(Event::HostWaits { host, reason, left });
             }
             Reached::Up { host, mut node } => {
+                self.resolve(host, &node.hello().facts);
                 let to = sender.clone();
                 node.listen(Box::new(move |said| drop(to.send(Message::Node(host, said)))));
                 self.hosts[host] = HostState::Up(node);
@@ -329,20 +352,21 @@ impl<'a> Walk<'a> {
     fn first_checks(&mut self, host: usize) {
         let mut batch = Vec::new();
         for index in 0..self.items.len() {
-            let item = &self.spec.items[index];
+            let item = self.item(index);
             let vertex = Vertex::Item(index);
             if item.host != host || !self.selection.is_involved(vertex) || item.skipped_by_when.is_some() {
                 continue;
             }
-            if item.resource.as_resource().is_probe() || self.items[index].phase != Phase::Idle {
+            let state = &self.items[index];
+            if item.resource.as_resource().is_probe()
+                || state.phase != Phase::Idle
+                || state.unresolved.is_some()
+            {
                 continue;
             }
+            let check = Operation::Check(super::traffic::for_check(&item.resource));
             self.items[index].phase = Phase::FirstCheck;
-            batch.push(self.request(
-                host,
-                Some(index),
-                Operation::Check(super::traffic::for_check(&item.resource)),
-            ));
+            batch.push(self.request(host, Some(index), check));
         }
         self.send(host, batch);
     }

@@ -1,6 +1,7 @@
 //! Positions: where in which file something is written.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A stretch of a source file, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -60,10 +61,10 @@ pub struct Lines {
     pub end: usize,
 }
 
-/// The files of a spec.
+/// The files of a spec. A copy shares their texts.
 #[derive(Clone, Default, Debug)]
 pub struct Sources {
-    files: Vec<Source>,
+    files: Vec<Arc<Source>>,
 }
 
 impl Sources {
@@ -72,7 +73,7 @@ impl Sources {
         let begins = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0).chain(begins.map(|(at, _)| small(at + 1))).collect();
         let place = Place { file: small(self.files.len()), start: 0, end: small(text.len()) };
-        self.files.push(Source { path: path.to_owned(), text, lines });
+        self.files.push(Arc::new(Source { path: path.to_owned(), text, lines }));
         place
     }
 

@@ -1,5 +1,5 @@
 //! From resources to a graph: what is declared (`depends_on`, `restart_on`), what follows from
-//! what the resources are (a file lies in a directory), and what cannot be true at once.
+//! what the resources are (a file lies in a directory).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,13 +8,14 @@ use super::desk::Desk;
 use super::entry::Draft;
 use super::problem::Problem;
 use super::reference::Resolver;
+use super::surround::surround;
 use crate::attribute::{AbsPath, Trigger};
 use crate::graph::{Edge, Reason, Vertex};
 use crate::resource::{Links, Thing};
 
 /// What the resources of a spec provide and stand on.
 pub struct Web {
-    links: Vec<Links>,
+    pub(super) links: Vec<Links>,
     providers: HashMap<(usize, Thing), Vec<usize>>,
     /// The same for paths, in their order, to find what lies below one.
     paths: BTreeMap<(usize, AbsPath), Vec<usize>>,
@@ -25,13 +26,19 @@ const DROP_INS: &str = "its drop-ins";
 
 impl Web {
     pub fn new(drafts: &[Draft]) -> Web {
-        let links: Vec<Links> = drafts.iter().map(|draft| draft.resource.as_resource().links()).collect();
+        let links = drafts.iter().map(|draft| (draft.host, draft.resource.as_resource().links()));
+        Web::of(links.collect())
+    }
+
+    /// Of the resources' hosts and links.
+    pub(super) fn of(all: Vec<(usize, Links)>) -> Web {
         let mut providers: HashMap<(usize, Thing), Vec<usize>> = HashMap::new();
-        for (item, (draft, links)) in drafts.iter().zip(&links).enumerate() {
+        for (item, (host, links)) in all.iter().enumerate() {
             for thing in &links.provides {
-                providers.entry((draft.host, thing.clone())).or_default().push(item);
+                providers.entry((*host, thing.clone())).or_default().push(item);
             }
         }
+        let links = all.into_iter().map(|(_, links)| links).collect();
         let mut paths: BTreeMap<(usize, AbsPath), Vec<usize>> = BTreeMap::new();
         for ((host, thing), items) in &providers {
             if let Thing::Path(path) = thing {
@@ -42,13 +49,13 @@ impl Web {
     }
 
     /// Who else provides exactly this.
-    fn others(&self, host: usize, thing: Thing, but: usize) -> Vec<usize> {
+    pub(super) fn others(&self, host: usize, thing: Thing, but: usize) -> Vec<usize> {
         let providers = self.providers.get(&(host, thing));
         providers.into_iter().flatten().copied().filter(|item| *item != but).collect()
     }
 
     /// Who provides what `item` stands on: of a path, what is nearest at or above it.
-    fn below(&self, host: usize, thing: &Thing, item: usize) -> Vec<usize> {
+    pub(super) fn below(&self, host: usize, thing: &Thing, item: usize) -> Vec<usize> {
         let found = self.others(host, thing.clone(), item);
         let Thing::Path(path) = thing else { return found };
         if !found.is_empty() {
@@ -116,59 +123,8 @@ impl Web {
         }
     }
 
-    /// Pairs that cannot both hold.
-    pub fn fights(&self, desk: &mut Desk, drafts: &[Draft]) {
-        for (item, draft) in drafts.iter().enumerate() {
-            if draft.skipped_by_when.is_some() {
-                continue;
-            }
-            for thing in &self.links[item].provides {
-                for other in self.others(draft.host, thing.clone(), item) {
-                    if other < item {
-                        two_kinds(desk, &drafts[other], draft, thing);
-                    }
-                }
-            }
-            if let Some(file) = self.file_above(drafts, item) {
-                below_a_file(desk, draft, &drafts[file]);
-                continue;
-            }
-            if self.links[item].is_removal {
-                continue;
-            }
-            for (thing, why) in &self.links[item].stands_on {
-                for provider in self.below(draft.host, thing, item) {
-                    let below = &drafts[provider];
-                    if self.links[provider].is_removal
-                        && below.skipped_by_when.is_none()
-                        && below.resource.type_word() != "mount"
-                    {
-                        stands_on_nothing(desk, draft, below, why);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Something that is declared a file, and that this one would lie in.
-    fn file_above(&self, drafts: &[Draft], item: usize) -> Option<usize> {
-        let draft = &drafts[item];
-        let paths = self.links[item].provides.iter().filter_map(|thing| match thing {
-            Thing::Path(path) => Some(path),
-            _ => None,
-        });
-        paths
-            .flat_map(AbsPath::ancestors)
-            .flat_map(|above| self.others(draft.host, Thing::Path(above), item))
-            .find(|other| {
-                let other_draft = &drafts[*other];
-                other_draft.resource.type_word() == "file"
-                    && !self.links[*other].is_removal
-                    && other_draft.skipped_by_when.is_none()
-            })
-    }
-
-    /// Tells each directory that is purged what the spec declares below it.
+    /// Tells each directory that is purged what the spec declares below it, and everything what is
+    /// declared around it.
     pub fn purges(&self, drafts: &mut [Draft]) {
         let purging: Vec<(usize, AbsPath)> = (0..drafts.len())
             .filter_map(|item| Some((item, drafts[item].resource.as_resource_mut().purges()?.0)))
@@ -194,43 +150,8 @@ impl Web {
                 *paths = kept;
             }
         }
+        surround(drafts);
     }
-}
-
-/// One path declared as two kinds of file.
-fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
-    const KINDS: &[&str] = &["directory", "file", "symlink"];
-    let Thing::Path(path) = thing else { return };
-    let (a, b) = (first.resource.type_word(), second.resource.type_word());
-    if a == b || !KINDS.contains(&a) || !KINDS.contains(&b) || first.skipped_by_when.is_some() {
-        return;
-    }
-    desk.report(
-        Problem::at(second.place, format!("{path} is declared as a `{a}` and as a `{b}`"))
-            .label(format!("a `{b}` here"))
-            .also(first.place, format!("a `{a}` here"))
-            .help("a path is one thing: keep one of them"),
-    );
-}
-
-fn below_a_file(desk: &mut Desk, draft: &Draft, file: &Draft) {
-    let (id, file_id) = (draft.resource.id(), file.resource.id());
-    desk.report(
-        Problem::at(draft.place, format!("`{id}` lies below `{file_id}`, which is no directory"))
-            .label("nothing lies below a file")
-            .also(file.place, "declared as a file here")
-            .help("a path is one thing: keep one of them"),
-    );
-}
-
-fn stands_on_nothing(desk: &mut Desk, draft: &Draft, below: &Draft, why: &str) {
-    let (id, below_id) = (draft.resource.id(), below.resource.id());
-    desk.report(
-        Problem::at(draft.place, format!("`{id}` needs `{below_id}`, which is declared to be gone"))
-            .label(format!("needs it as {why}"))
-            .also(below.place, "declared to be gone here")
-            .help("remove one of them, or declare both to be gone"),
-    );
 }
 
 /// The edges that the spec declares: `depends_on` of resources and hosts.
@@ -322,6 +243,9 @@ pub fn triggers(
                 edges.push(Edge::new(Vertex::Item(provider), Vertex::Item(item), reason, place));
             }
         }
+        // Two variants of a file are one path.
+        let mut seen = HashSet::new();
+        paths.retain(|path| seen.insert(path.to_string()));
         resolved.push((item, attribute, paths));
     }
     resolved
@@ -381,10 +305,16 @@ fn contents_of(
 
 /// The same identity twice on a host, `when` considered.
 pub fn twins(desk: &mut Desk, drafts: &[Draft], host_name: impl Fn(usize) -> String) {
-    let mut seen: HashMap<(usize, String), Place> = HashMap::new();
+    let mut seen: HashMap<(usize, String), &Draft> = HashMap::new();
     for draft in drafts.iter().filter(|draft| draft.skipped_by_when.is_none()) {
         let id = draft.resource.id();
-        let Some(first) = seen.insert((draft.host, id.clone()), draft.place) else { continue };
+        let Some(first) = seen.insert((draft.host, id.clone()), draft) else { continue };
+        // Two variants, of which a host has one: see `resolve`.
+        if first.may_be_away() && draft.may_be_away() {
+            continue;
+        }
+        let is_variant = first.may_be_away() || draft.may_be_away();
+        let first = first.place;
         let problem =
             Problem::at(draft.place, format!("`{id}` is declared twice on {}", host_name(draft.host)));
         desk.report(if first == draft.place {
@@ -392,10 +322,10 @@ pub fn twins(desk: &mut Desk, drafts: &[Draft], host_name: impl Fn(usize) -> Str
                 .label("`for_each` gives it more than once, or this list reaches the host in two ways")
                 .help("put {{ item }} into its name, or look at groups that overlap")
         } else {
-            problem
-                .label("and here again")
-                .also(first, "first here")
-                .help("keep one of them, with all attributes")
+            problem.label("and here again").also(first, "first here").help(match is_variant {
+                true => "give each of them a `when` that depends on facts",
+                false => "keep one of them, with all attributes",
+            })
         });
     }
 }

@@ -1,33 +1,40 @@
 //! An item of `resources`: `- type: name` and its attributes, for one host.
 
-use std::path::Path;
+mod late;
+
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::Item;
 use super::at::{At, Place};
 use super::beside;
+use super::complaint::Complaint;
 use super::desk::Desk;
+use super::early;
 use super::near;
+use super::placement;
 use super::problem::Problem;
 use super::read::Entry;
 use super::reference::references;
-use super::scope::{Reported, Scope};
-use super::template;
-use super::whole::{Entries, read_all};
+use super::scope::{NoValue, Reported, Scope};
+use super::whole::{Entries, read_all, read_most};
 use super::yaml::{Node, Style, Value};
 use crate::attribute::Span;
 use crate::inventory::Wait;
 use crate::resource::{AnyResource, TYPES};
 use crate::wire::Evidence;
+use late::When;
+pub use late::{Again, Late, again};
 
 /// The attributes that every resource takes.
-const COMMON: &[&str] = &["depends_on", "when", "for_each", "wait", "timeout", "tags", "evidence"];
+pub const COMMON: &[&str] = &["depends_on", "when", "for_each", "wait", "timeout", "tags", "evidence"];
 
 /// Types with an attribute of their own under a common name.
 const CLAIMED: &[(&str, &str)] = &[("http", "timeout")];
 
 /// A resource on a host, its references not yet resolved.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Draft {
     pub host: usize,
     pub resource: AnyResource,
@@ -39,16 +46,42 @@ pub struct Draft {
     pub place: Place,
     /// Its attributes as they are written, templates rendered.
     pub entries: Vec<Entry>,
+    /// What is to be read again once the host has told its facts.
+    pub late: Option<Box<Late>>,
 }
 
-#[derive(Deserialize, Default, Debug)]
+/// Where an item comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub host: usize,
+    /// The `vars` that `include` gave to its file.
+    pub overlay: usize,
+    /// Where its `source` paths begin.
+    pub directory: PathBuf,
+}
+
+/// The common attributes that are read by serde.
+#[derive(Clone, Deserialize, Default, Debug, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Common {
+    /// How long to keep checking until it holds: after applying, and for what converge can only
+    /// wait for (`port`, `http`, a file that something else makes). `every` says how often to look;
+    /// its default is 1s. Without a `wait`, what does not hold has failed; what passes by itself
+    /// (a unit that is starting) is waited for as long as `timeout`.
     pub wait: Option<Wait>,
+
+    /// How long any one operation on it may take; the default is 60s. What takes longer is given
+    /// up, and holds up nothing else.
     pub timeout: Option<Span>,
+
+    /// Words by which `--only tag:WORD` selects it.
     #[serde(default)]
     pub tags: Vec<String>,
+
+    /// What to collect and show when it fails: the end of a file (`tail: PATH`), what a command
+    /// prints (`run: COMMAND`).
     #[serde(default)]
+    #[schemars(title = "list of `tail: PATH` or `run: COMMAND`")]
     pub evidence: Vec<Evidence>,
 }
 
@@ -67,27 +100,21 @@ pub struct Items {
     pub broken: Vec<Broken>,
 }
 
-/// Reads one item for one host. `directory` is where its `source` paths begin.
-pub fn expand(
-    desk: &mut Desk,
-    scope: &mut Scope<'_>,
-    item: &Node,
-    host: usize,
-    directory: &Path,
-    items: &mut Items,
-) {
+/// Reads one item for one host.
+pub fn expand(desk: &mut Desk, scope: &mut Scope<'_>, item: &Node, origin: &Origin, items: &mut Items) {
     let Some(entries) = shape(desk, item) else { return };
     let word = entries[0].0.value.as_str();
-    let context = Context { word, entries, host, directory };
+    let mut context = Context { word, entries, item, element: None, origin };
     let Some((_, for_each)) = entries.iter().find(|(key, _)| key.value == "for_each") else {
         return context.one(desk, scope, items);
     };
     let Some(elements) = elements(desk, scope, for_each) else {
-        items.broken.push(Broken { host, word: word.to_owned(), name: None });
+        items.broken.push(Broken { host: origin.host, word: word.to_owned(), name: None });
         return;
     };
     for element in elements {
-        scope.set("item", element);
+        scope.set("item", element.clone());
+        context.element = Some(element);
         context.one(desk, scope, items);
     }
     scope.unset("item");
@@ -138,7 +165,14 @@ fn shape<'a>(desk: &mut Desk, item: &'a Node) -> Option<&'a [Entry]> {
 }
 
 fn elements(desk: &mut Desk, scope: &mut Scope<'_>, for_each: &Node) -> Option<Vec<Node>> {
-    let rendered = scope.render(desk, for_each).ok()?;
+    let rendered = match scope.render(desk, for_each) {
+        Ok(rendered) => rendered,
+        Err(NoValue::Broken) => return None,
+        Err(NoValue::Late) => {
+            desk.report(early::problem("for_each", for_each.place));
+            return None;
+        }
+    };
     let place = rendered.place;
     match rendered.value {
         Value::Sequence(elements) => Some(elements),
@@ -167,8 +201,9 @@ fn elements(desk: &mut Desk, scope: &mut Scope<'_>, for_each: &Node) -> Option<V
 struct Context<'a> {
     word: &'a str,
     entries: &'a [Entry],
-    host: usize,
-    directory: &'a Path,
+    item: &'a Node,
+    element: Option<Node>,
+    origin: &'a Origin,
 }
 
 impl Context<'_> {
@@ -179,35 +214,55 @@ impl Context<'_> {
     fn one(&self, desk: &mut Desk, scope: &mut Scope<'_>, items: &mut Items) {
         let name = self.read(desk, scope, items).err();
         if let Some(name) = name {
-            items.broken.push(Broken { host: self.host, word: self.word.to_owned(), name });
+            items.broken.push(Broken { host: self.origin.host, word: self.word.to_owned(), name });
         }
     }
 
     /// Err: it is broken, and this is its name as far as that is known.
     fn read(&self, desk: &mut Desk, scope: &mut Scope<'_>, items: &mut Items) -> Result<(), Option<String>> {
-        let skipped_by_when = self.when(desk, scope).map_err(|Reported| None)?;
+        let when = self.when(desk, scope).map_err(|Reported| None)?;
         let before = desk.problems.len();
+        let late_when = matches!(when, When::Late(..));
         scope.keep_captured(self.word == "http");
+        // What is skipped needs no secret.
+        scope.pretend(matches!(when, When::Skips(_)));
         let (mut entries, mut unrendered): (Vec<Entry>, Vec<Place>) = (Vec::new(), Vec::new());
         let mut left_out = false;
+        let mut late = Vec::new();
         for (key, value) in self.entries {
             if matches!(key.value.as_str(), "when" | "for_each") {
                 continue;
             }
-            match scope.render(desk, value) {
+            let known = desk.problems.len();
+            let rendered = scope.render(desk, value);
+            let is_wrong = desk.problems.len() > known || matches!(rendered, Err(NoValue::Broken));
+            let is_early = key == &self.entries[0].0 || early::is_early(&key.value);
+            // Without its name or its order, it could not be told later.
+            let is_forgiven = is_wrong && !(is_early && late_when) && when.forgives(desk, scope);
+            if is_forgiven {
+                desk.problems.truncate(known);
+            }
+            match rendered {
                 Ok(value) => entries.push((key.clone(), value)),
-                // `when: proxy is defined` is there for attributes that speak of `proxy`.
-                Err(Reported) if skipped_by_when.is_some() => {
-                    left_out = true;
-                    desk.problems.truncate(before);
+                Err(NoValue::Late) if is_early => {
+                    desk.report(early::problem(&key.value, value.place));
+                    unrendered.push(key.place);
+                    entries.push((key.clone(), value.clone()));
                 }
-                Err(Reported) => {
+                // Should its `when` be true on a host after all, the mistake is told there.
+                Err(why) if why == NoValue::Late || is_forgiven && late_when => {
+                    late.push(key.value.clone());
+                    entries.extend(self.stand_in((key, value)).map(|stand_in| (key.clone(), stand_in)));
+                }
+                Err(_) if is_forgiven => left_out = true,
+                Err(_) => {
                     unrendered.push(key.place);
                     entries.push((key.clone(), value.clone()));
                 }
             }
         }
         scope.keep_captured(false);
+        scope.pretend(false);
         let (key, value) = &self.entries[0];
         let name = match entries.first() {
             Some((first, Node { value: Value::Scalar(scalar), .. }))
@@ -221,42 +276,36 @@ impl Context<'_> {
             true => desk.sources.first_line(key.place.to(value.place)),
             false => key.place,
         };
+        if !placement::is_right(desk, self.word, &entries) {
+            return Err(name);
+        }
         let draft = self.draft(desk, entries, &unrendered, place);
         if draft.is_none() && left_out {
             desk.problems.truncate(before);
         }
         let mut draft = draft.ok_or_else(|| name.clone())?;
-        draft.skipped_by_when = skipped_by_when;
-        if !beside::complete(desk, scope, &mut draft, self.directory) {
+        // What is skipped needs no secret.
+        scope.pretend(matches!(when, When::Skips(_)));
+        let is_complete = early::check(desk, &mut draft, &late)
+            && beside::complete(desk, scope, &mut draft, &self.origin.directory, &mut late);
+        scope.pretend(false);
+        if !is_complete {
             return Err(name);
+        }
+        if let When::Skips(condition) = when {
+            draft.skipped_by_when = Some(condition);
+        } else if late_when || !late.is_empty() {
+            let (item, element) = (self.item.clone(), self.element.clone());
+            let origin = self.origin.clone();
+            draft.late = Some(Box::new(Late { when: late_when, item, element, origin }));
         }
         items.drafts.push(draft);
         Ok(())
     }
 
-    /// The `when` that is false, as it is written.
-    fn when(&self, desk: &mut Desk, scope: &mut Scope<'_>) -> Result<Option<String>, Reported> {
-        let Some((_, node)) = self.entries.iter().find(|(key, _)| key.value == "when") else {
-            return Ok(None);
-        };
-        let Value::Scalar(scalar) = &node.value else {
-            desk.report(
-                Problem::at(node.place, "`when` takes an expression")
-                    .label(format!("this is {}", node.kind()))
-                    .help("write it as a text: when: name == \"value\""),
-            );
-            return Err(Reported);
-        };
-        let text = template::inside_braces(&scalar.text).unwrap_or(&scalar.text);
-        if text.trim().is_empty() {
-            desk.report(
-                Problem::at(node.place, "`when` is empty")
-                    .label("no expression")
-                    .help("write an expression, or remove the line"),
-            );
-            return Err(Reported);
-        }
-        Ok((!scope.holds(desk, text, node.place)?).then(|| text.trim().to_owned()))
+    fn resource(&self, entries: Entries<'_, '_>) -> Result<AnyResource, Complaint> {
+        // `shape` has found the type.
+        AnyResource::read(self.word, entries).unwrap_or_else(|| Err(serde::de::Error::custom("no such type")))
     }
 
     fn draft(
@@ -273,12 +322,13 @@ impl Context<'_> {
         let (common, own): (Vec<&Entry>, Vec<&Entry>) =
             entries.iter().partition(|(key, _)| self.is_common(&key.value));
         let before = problems.len();
-        let read = |entries: Entries<'_, '_>| {
-            // `shape` has found the type.
-            AnyResource::read(self.word, entries)
-                .unwrap_or_else(|| Err(serde::de::Error::custom("no such type")))
-        };
-        let resource = read_all(&own, place, &about, COMMON, unrendered, problems, read);
+        // Those are for the loader itself to fill in.
+        for (key, _) in own.iter().filter(|(key, _)| key.value.starts_with('_')) {
+            let what = format!("{about} has no `{}`", key.value);
+            problems.push(Problem::at(key.place, what).label("unknown").help("remove the line"));
+        }
+        let read = |entries: Entries<'_, '_>| self.resource(entries);
+        let (resource, is_whole) = read_most(&own, place, &about, COMMON, unrendered, problems, read);
         let (references_of, common): (Vec<&Entry>, Vec<&Entry>) =
             common.into_iter().partition(|(key, _)| key.value == "depends_on");
         let common = read_all(&common, place, &about, &[], unrendered, problems, |entries| {
@@ -286,15 +336,50 @@ impl Context<'_> {
         });
         let references_of = references_of.first().filter(|(key, _)| !unrendered.contains(&key.place));
         let depends_on = references_of.map(|(_, node)| references(desk, node)).unwrap_or_default();
-        if !unrendered.is_empty() || desk.problems.len() > before {
+        let is_whole = is_whole && common.is_some() && desk.problems.len() == before;
+        let (resource, common) = (resource?, common.unwrap_or_default());
+        let host = self.origin.host;
+        let entries_hold_secret = entries.iter().any(|(_, node)| node.secret().is_some());
+        let mut draft =
+            Draft { host, resource, common, depends_on, skipped_by_when: None, place, entries, late: None };
+        if !is_whole {
+            beside::contradictions(desk, &draft, before);
             return None;
         }
-        let (resource, common) = (resource?, common?);
-        Some(Draft { host: self.host, resource, common, depends_on, skipped_by_when: None, place, entries })
+        if entries_hold_secret {
+            for content in draft.resource.as_resource_mut().contents() {
+                *content = content.clone().with_secret();
+            }
+        }
+        Some(draft)
     }
 }
 
 impl Draft {
+    /// The item, on the host of this index.
+    pub fn into_item(self, host: usize, location: String) -> Item {
+        Item {
+            host,
+            resource: self.resource,
+            wait: self.common.wait,
+            timeout: self.common.timeout,
+            tags: self.common.tags,
+            evidence: self.common.evidence,
+            skipped_by_when: self.skipped_by_when,
+            location,
+        }
+    }
+
+    /// Whether it is known to be there, as far as `when` goes.
+    pub fn is_certain(&self) -> bool {
+        self.skipped_by_when.is_none() && !self.may_be_away()
+    }
+
+    /// Whether its `when` stands on facts.
+    pub fn may_be_away(&self) -> bool {
+        self.late.as_ref().is_some_and(|late| late.when)
+    }
+
     /// Where an attribute is written: the item where it is not.
     pub fn attribute(&self, desk: &Desk, attribute: &str) -> Place {
         let entry = self.entries.iter().find(|(key, _)| key.value == attribute);

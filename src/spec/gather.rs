@@ -8,9 +8,16 @@ use super::desk::{Desk, SPEC_CAP};
 use super::near;
 use super::problem::Problem;
 use super::scope::Vars;
+use super::vault::Written;
 use super::yaml::{self, Node, Value};
 
-const KEYS: &[&str] = &["vars", "secrets", "include", "hosts", "groups", "resources"];
+pub const KEYS: &[&str] = &["vars", "secrets", "include", "hosts", "groups", "resources"];
+
+/// What means something of its own in templates: names of the language's, and Jinja's words.
+const TAKEN: &[&str] = &[
+    "host", "item", "facts", "secrets", "captured", "loop", "self", "true", "false", "none", "True", "False",
+    "None",
+];
 
 /// How deep files may include each other.
 const INCLUDE_DEPTH: usize = 32;
@@ -20,11 +27,23 @@ const INCLUDE_DEPTH: usize = 32;
 pub struct Gathered {
     /// Later ones win: an including file comes after what it includes.
     pub vars: Vars,
-    pub hosts: Vec<(At<String>, Node)>,
+    pub hosts: Vec<DeclaredHost>,
     pub groups: Vec<(At<String>, Node)>,
+    /// Later ones win, as with `vars`.
+    pub secrets: Vec<Written>,
     pub blocks: Vec<Block>,
     /// The `vars` that `include` gives to a file, by `Block::overlay`. The first is empty.
     pub overlays: Vec<Vars>,
+    /// The files that were given them.
+    pub overlaid: Vec<PathBuf>,
+}
+
+/// An entry of `hosts`.
+pub struct DeclaredHost {
+    pub name: At<String>,
+    pub node: Node,
+    /// The `vars` that its file was included with.
+    pub overlay: usize,
 }
 
 /// A list of resources and what they are for.
@@ -43,34 +62,48 @@ pub enum Target {
 }
 
 pub fn gather(desk: &mut Desk, path: &Path) -> Gathered {
-    let mut gathered = Gathered { overlays: vec![Vars::new()], ..Gathered::default() };
+    let mut gathered =
+        Gathered { overlays: vec![Vars::new()], overlaid: vec![path.to_owned()], ..Gathered::default() };
     let mut reading = Reading { desk, gathered: &mut gathered, open: Vec::new(), done: Vec::new() };
     reading.file(path, None, 0);
     gathered
 }
 
-struct Reading<'a> {
-    desk: &'a mut Desk,
-    gathered: &'a mut Gathered,
+pub(super) struct Reading<'a> {
+    pub(super) desk: &'a mut Desk,
+    pub(super) gathered: &'a mut Gathered,
     /// The files that are being read, outermost first.
-    open: Vec<PathBuf>,
+    pub(super) open: Vec<Open>,
     /// Files that were included without `vars`: once is enough.
     done: Vec<PathBuf>,
 }
 
+/// A file that is being read.
+pub(super) struct Open {
+    /// One file under two names is still one file.
+    identity: PathBuf,
+    pub(super) path: PathBuf,
+    /// Where `include` names it.
+    pub(super) named: Option<Place>,
+}
+
 impl Reading<'_> {
     /// `named` is where `include` names it.
-    fn file(&mut self, path: &Path, named: Option<Place>, overlay: usize) {
+    pub(super) fn file(&mut self, path: &Path, named: Option<Place>, overlay: usize) {
         let identity = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if let Some(place) = named
-            && (self.open.contains(&identity) || self.open.len() > INCLUDE_DEPTH)
+            && let Some(first) = self.open.iter().position(|open| open.identity == identity)
         {
-            self.desk.report(
-                Problem::at(place, "files include each other in a circle")
-                    .label("is being read already")
-                    .help("remove one of the includes"),
+            return self.circle(first, place, path);
+        }
+        if let Some(place) = named
+            && self.open.len() > INCLUDE_DEPTH
+        {
+            return self.desk.report(
+                Problem::at(place, format!("more than {INCLUDE_DEPTH} files that include one another"))
+                    .label("here it becomes too deep")
+                    .help("include them all from one file"),
             );
-            return;
         }
         if overlay == 0 && self.done.contains(&identity) {
             return;
@@ -91,7 +124,7 @@ impl Reading<'_> {
         };
         let text = self.desk.sources.text(whole).to_owned();
         let document = yaml::parse(&text, whole);
-        self.open.push(identity.clone());
+        self.open.push(Open { identity: identity.clone(), named, path: path.to_owned() });
         match document {
             Err(problem) => {
                 self.desk.is_incomplete = true;
@@ -144,11 +177,12 @@ impl Reading<'_> {
             match key.value.as_str() {
                 "include" => {}
                 "vars" => {
-                    let vars = self.entries(&key, node, "name: value");
+                    let vars = self.vars(&key, node);
                     self.gathered.vars.extend(vars);
                 }
                 "hosts" => {
                     let hosts = self.entries(&key, node, "name: {address: …}");
+                    let hosts = hosts.into_iter().map(|(name, node)| DeclaredHost { name, node, overlay });
                     self.gathered.hosts.extend(hosts);
                 }
                 "groups" => {
@@ -156,11 +190,11 @@ impl Reading<'_> {
                     self.gathered.groups.extend(groups);
                 }
                 "resources" => self.resources(&key, node, &directory, overlay),
-                "secrets" => self.desk.report(
-                    Problem::at(key.place, "`secrets` are not available yet")
-                        .label("this version of converge does not have them")
-                        .help("give the value with --var, or keep it in a file on the host"),
-                ),
+                "secrets" => {
+                    let secrets = self.entries(&key, node, "name: {env: NAME}");
+                    let written = |(name, node)| Written { name, node, directory: directory.clone() };
+                    self.gathered.secrets.extend(secrets.into_iter().map(written));
+                }
                 other => {
                     let help = match crate::resource::TYPES.contains(&other) {
                         true => format!("resources stand in a list below `resources`: - {other}: …"),
@@ -174,6 +208,13 @@ impl Reading<'_> {
                 }
             }
         }
+    }
+
+    /// The entries of `vars`, whose names are the user's own.
+    pub(super) fn vars(&mut self, key: &At<String>, node: Node) -> Vars {
+        let vars = self.entries(key, node, "name: value");
+        check_names(self.desk, &vars);
+        vars
     }
 
     /// The entries of a top-level mapping; nothing where there is nothing.
@@ -236,66 +277,15 @@ impl Reading<'_> {
         }
         self.desk.problems.extend(wrong);
     }
+}
 
-    fn includes(&mut self, key: &At<String>, node: &Node, directory: &Path, overlay: usize) {
-        let one = std::slice::from_ref(node);
-        let files = match &node.value {
-            Value::Sequence(files) => files.as_slice(),
-            _ if node.is_null() => return,
-            _ => one,
-        };
-        for file in files {
-            match &file.value {
-                Value::Scalar(scalar) if !file.is_null() => {
-                    self.file(&directory.join(&scalar.text), Some(file.place), overlay);
-                }
-                Value::Mapping(entries) => self.include_with_vars(file, entries, directory, overlay),
-                _ => self.desk.report(
-                    Problem::at(if file.is_null() { key.place } else { file.place }, "`include` takes files")
-                        .label(format!("this is {}", file.kind()))
-                        .help("write a path, or {file: PATH, vars: {name: value}}"),
-                ),
-            }
-        }
-    }
-
-    fn include_with_vars(
-        &mut self,
-        include: &Node,
-        entries: &[(At<String>, Node)],
-        directory: &Path,
-        overlay: usize,
-    ) {
-        let mut vars = self.gathered.overlays[overlay].clone();
-        for (key, node) in entries {
-            match key.value.as_str() {
-                "file" => {}
-                "vars" => {
-                    let own = self.entries(key, node.clone(), "name: value");
-                    vars.extend(own);
-                }
-                other => self.desk.report(
-                    Problem::at(key.place, format!("`include` has no `{other}`"))
-                        .label("unknown")
-                        .help(near::help(other, &["file", "vars"], "it has")),
-                ),
-            }
-        }
-        let Some((Value::Scalar(file), place)) = include.get("file").map(|node| (&node.value, node.place))
-        else {
-            return self.desk.report(
-                Problem::at(include.place, "`include` needs the `file`")
-                    .label("`file` is missing")
-                    .help("write {file: PATH, vars: {name: value}}"),
-            );
-        };
-        let overlay = match include.get("vars") {
-            Some(_) => {
-                self.gathered.overlays.push(vars);
-                self.gathered.overlays.len() - 1
-            }
-            None => overlay,
-        };
-        self.file(&directory.join(&file.text), Some(place), overlay);
+/// Names that the language gives a meaning to cannot be variables: nobody could see those.
+pub fn check_names(desk: &mut Desk, vars: &Vars) {
+    for (name, _) in vars.iter().filter(|(name, _)| TAKEN.contains(&name.value.as_str())) {
+        desk.report(
+            Problem::at(name.place, format!("`{}` cannot be the name of a variable", name.value))
+                .label("templates have a meaning for it")
+                .help("give the variable another name"),
+        );
     }
 }

@@ -1,9 +1,10 @@
 //! `hosts` and `groups`: who there is, under which names, and how each is reached.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::at::{At, Place};
 use super::desk::Desk;
+use super::gather::DeclaredHost;
 use super::host::{as_seen, read_host};
 use super::near;
 use super::problem::Problem;
@@ -20,7 +21,7 @@ pub struct HostDraft {
     pub depends_on: Vec<At<String>>,
     pub vars: Vars,
     /// What templates see as `host`.
-    pub facts: Node,
+    pub seen: Node,
     /// Declared, targeted or referred to: only `localhost` may be none of it.
     pub takes_part: bool,
 }
@@ -46,6 +47,8 @@ const ALL: &str = "all";
 
 pub struct Layers<'a> {
     pub vars: &'a Vars,
+    /// What files were included with.
+    pub overlays: &'a [Vars],
     pub command_line: &'a [(String, Node)],
 }
 
@@ -53,13 +56,13 @@ impl Inventory {
     pub fn read(
         desk: &mut Desk,
         engine: &Engine,
-        hosts: &[(At<String>, Node)],
+        hosts: &[DeclaredHost],
         groups: &[(At<String>, Node)],
         layers: &Layers<'_>,
     ) -> Inventory {
         let mut inventory = Inventory::default();
-        for (name, node) in hosts {
-            inventory.host(desk, engine, name, node, layers);
+        for host in hosts {
+            inventory.host(desk, engine, host, layers);
         }
         if !inventory.by_name.contains_key(THIS_MACHINE) {
             let nowhere = Place { file: 0, start: 0, end: 0 };
@@ -69,7 +72,7 @@ impl Inventory {
                 place: None,
                 depends_on: Vec::new(),
                 vars: Vars::new(),
-                facts: as_seen(&Host::this_machine(), nowhere),
+                seen: as_seen(&Host::this_machine(), nowhere),
                 takes_part: false,
             });
         }
@@ -80,14 +83,8 @@ impl Inventory {
         inventory
     }
 
-    fn host(
-        &mut self,
-        desk: &mut Desk,
-        engine: &Engine,
-        name: &At<String>,
-        node: &Node,
-        layers: &Layers<'_>,
-    ) {
+    fn host(&mut self, desk: &mut Desk, engine: &Engine, declared: &DeclaredHost, layers: &Layers<'_>) {
+        let name = &declared.name;
         if !check_name(desk, name, "host") {
             self.refused.insert(name.value.clone());
             return;
@@ -100,7 +97,7 @@ impl Inventory {
                     .help("keep one of them"),
             );
         }
-        let draft = read_host(desk, engine, name, node, layers);
+        let draft = read_host(desk, engine, declared, layers);
         self.by_name.insert(name.value.clone(), self.hosts.len());
         self.hosts.push(draft);
     }
@@ -144,32 +141,42 @@ impl Inventory {
     fn check_members(&self, desk: &mut Desk) {
         let mut groups: Vec<_> = self.groups.iter().collect();
         groups.sort_by_key(|(_, group)| (group.place.file, group.place.start));
+        // A circle is told once, from the first of its groups.
+        let mut told: HashSet<&str> = HashSet::new();
         for (name, group) in groups {
             for member in &group.members {
                 if self.members(&member.value).is_none() {
                     desk.report(self.unknown(member));
-                } else if self.leads_to(&member.value, name, &mut HashSet::new()) {
-                    desk.report(
-                        Problem::at(member.place, format!("the group `{name}` is part of itself"))
-                            .label(format!("`{}` leads back to `{name}`", member.value))
-                            .also(group.place, "the group")
-                            .help("remove this member"),
-                    );
+                } else if !told.contains(name.as_str())
+                    && let Some(way) = self.way(&member.value, name)
+                {
+                    told.extend(way.iter().map(|(step, _)| *step));
+                    told.insert(name);
+                    desk.report(part_of_itself(name, member, &way));
                 }
             }
         }
     }
 
-    fn leads_to(&self, from: &str, group: &str, seen: &mut HashSet<String>) -> bool {
-        if from == group {
-            return true;
+    /// The groups from `from` to `group`, each with the member that leads on from it.
+    fn way<'a>(&'a self, from: &'a str, group: &str) -> Option<Vec<(&'a str, &'a At<String>)>> {
+        let mut came_from: HashMap<&str, Option<(&str, &At<String>)>> = HashMap::from([(from, None)]);
+        let mut left = VecDeque::from([from]);
+        while let Some(name) = left.pop_front() {
+            if name == group {
+                let steps = std::iter::successors(came_from[name], |(step, _)| came_from[step]);
+                let mut way: Vec<_> = steps.collect();
+                way.reverse();
+                return Some(way);
+            }
+            for member in self.groups.get(name).into_iter().flat_map(|inner| &inner.members) {
+                if !came_from.contains_key(member.value.as_str()) {
+                    came_from.insert(&member.value, Some((name, member)));
+                    left.push_back(&member.value);
+                }
+            }
         }
-        if !seen.insert(from.to_owned()) {
-            return false;
-        }
-        self.groups
-            .get(from)
-            .is_some_and(|inner| inner.members.iter().any(|member| self.leads_to(&member.value, group, seen)))
+        None
     }
 
     /// No host or group has this name.
@@ -177,7 +184,8 @@ impl Inventory {
         let known = self.names();
         let problem =
             Problem::at(name.place, format!("there is no host or group `{}`", name.value)).label("unknown");
-        match near::nearest(&name.value, known.iter().copied()) {
+        let bare = name.value.strip_prefix("host:").unwrap_or(&name.value);
+        match near::nearest(bare, known.iter().copied()) {
             Some(near) => problem.help(format!("did you mean `{near}`?")),
             None => problem.help(format!("declare it under `hosts`: {}: {{address: …}}", name.value)),
         }
@@ -225,6 +233,22 @@ impl Inventory {
         hosts.dedup();
         Some(hosts)
     }
+}
+
+fn part_of_itself(name: &str, member: &At<String>, way: &[(&str, &At<String>)]) -> Problem {
+    let what = match way {
+        [] => format!("the group `{name}` is part of itself"),
+        way => {
+            let names: Vec<_> = way.iter().map(|(step, _)| *step).collect();
+            format!("these groups are part of each other: {name} → {} → {name}", names.join(" → "))
+        }
+    };
+    let label = |of: &str, member: &At<String>| format!("`{}` is part of `{of}`", member.value);
+    let mut problem = Problem::at(member.place, what).label(label(name, member));
+    for (step, member) in way {
+        problem = problem.also(member.place, label(step, member));
+    }
+    problem.help("remove one of these members")
 }
 
 fn check_name(desk: &mut Desk, name: &At<String>, what: &str) -> bool {

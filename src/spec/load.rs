@@ -1,20 +1,22 @@
 //! The way from a path to a spec: gather the files, name the hosts, read the items, resolve the
 //! references, order it all. Each step goes on past problems as far as they do not make it guess.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use super::at::Place;
+use super::at::{At, Place};
 use super::connect::{self, Web};
 use super::desk::Desk;
-use super::entry::{self, Draft, Items};
-use super::gather::{Block, Gathered, Target, gather};
+use super::entry::{self, Draft, Items, Origin};
+use super::gather::{Block, Gathered, Target, check_names, gather};
 use super::hosts::{Inventory, Layers, THIS_MACHINE};
+use super::lint;
 use super::problem::Problem;
 use super::reference::{Index, Resolver};
-use super::scope::Scope;
-use super::surround;
+use super::resolve::{OnHost, Unresolved};
+use super::scope::{Scope, Vars};
 use super::template::Engine;
+use super::vault::Vault;
 use super::yaml::{self, Node, Style};
 use super::{Item, LoadOptions, Problems, Spec};
 use crate::graph::{Edge, Graph, Reason, Vertex};
@@ -33,16 +35,16 @@ fn read(desk: &mut Desk, path: &Path, options: &LoadOptions) -> Option<Spec> {
     if desk.is_incomplete {
         return None;
     }
-    let engine = Engine::new();
+    let vault = Vault::new(desk, &gathered.secrets, options.reads_secrets);
+    let engine = Engine::new(vault);
     let command_line = command_line(desk, &options.vars);
-    let layers = Layers { vars: &gathered.vars, command_line: &command_line };
+    let layers = Layers { vars: &gathered.vars, overlays: &gathered.overlays, command_line: &command_line };
     let mut inventory = Inventory::read(desk, &engine, &gathered.hosts, &gathered.groups, &layers);
     let Items { mut drafts, broken } = items(desk, &engine, &gathered, &inventory, &layers);
     look_through_vars(desk, &engine, &inventory, &layers);
     let written = connect::written_triggers(&mut drafts);
     let web = Web::new(&drafts);
     web.purges(&mut drafts);
-    surround::surround(&mut drafts);
     let mut edges = Vec::new();
     let resolver = Resolver { inventory: &inventory, drafts: &drafts, index: Index::new(&drafts, &broken) };
     connect::declared(desk, &resolver, &mut edges);
@@ -63,11 +65,19 @@ fn read(desk: &mut Desk, path: &Path, options: &LoadOptions) -> Option<Spec> {
     {
         inventory.hosts[this_machine].takes_part = true;
     }
-    finish(desk, path, inventory, drafts, edges)
+    let warnings = match desk.problems.is_empty() {
+        true => lint::warnings(desk, &inventory, &drafts, &edges),
+        false => Vec::new(),
+    };
+    let lacks_secrets = engine.vault.lacks_secrets();
+    let given =
+        Given { vars: gathered.vars, overlays: gathered.overlays, command_line, vault: engine.vault.clone() };
+    let spec = finish(desk, path, given, inventory, drafts, edges)?;
+    Some(Spec { lacks_secrets, warnings: Problems::new(warnings, desk.sources.clone()), ..spec })
 }
 
 /// `--var name=value`, each as if it were a file of its own.
-fn command_line(desk: &mut Desk, vars: &[(String, String)]) -> Vec<(String, Node)> {
+pub(super) fn command_line(desk: &mut Desk, vars: &[(String, String)]) -> Vec<(String, Node)> {
     let mut values = Vec::new();
     for (name, text) in vars {
         let place = desk.sources.add(Path::new(&format!("--var {name}")), text.clone());
@@ -82,6 +92,9 @@ fn command_line(desk: &mut Desk, vars: &[(String, String)]) -> Vec<(String, Node
             Err(problem) => desk.report(problem),
         }
     }
+    let named: Vec<_> =
+        values.iter().map(|(name, node)| (At::new(name.clone(), node.place), node.clone())).collect();
+    check_names(desk, &named);
     values
 }
 
@@ -96,18 +109,19 @@ fn items(
     let mut scopes: HashMap<(usize, usize), Scope<'_>> = HashMap::new();
     for block in &gathered.blocks {
         for host in targets(desk, gathered, inventory, block) {
+            let origin = Origin { host, overlay: block.overlay, directory: block.directory.clone() };
             let scope = scopes.entry((host, block.overlay)).or_insert_with(|| {
                 let draft = &inventory.hosts[host];
                 let overlay = &gathered.overlays[block.overlay];
                 let mut scope = Scope::new(engine, &[layers.vars, overlay, &draft.vars]);
-                scope.set("host", draft.facts.clone());
+                scope.set("host", draft.seen.clone());
                 for (name, value) in layers.command_line {
                     scope.set(name, value.clone());
                 }
                 scope
             });
             for item in &block.items {
-                entry::expand(desk, scope, item, host, &block.directory, &mut items);
+                entry::expand(desk, scope, item, &origin, &mut items);
             }
         }
     }
@@ -118,7 +132,7 @@ fn items(
 fn targets(desk: &mut Desk, gathered: &Gathered, inventory: &Inventory, block: &Block) -> Vec<usize> {
     match &block.target {
         Target::ThisMachine(place) => {
-            if let Some((first, _)) = gathered.hosts.first() {
+            if let Some(first) = gathered.hosts.first().map(|host| &host.name) {
                 desk.report(
                     Problem::at(*place, "these resources do not say for which host they are")
                         .label("a plain list means this machine")
@@ -151,46 +165,79 @@ fn targets(desk: &mut Desk, gathered: &Gathered, inventory: &Inventory, block: &
 }
 
 /// Mistakes in variables that nothing uses are mistakes too.
-fn look_through_vars(desk: &mut Desk, engine: &Engine, inventory: &Inventory, layers: &Layers<'_>) {
+pub(super) fn look_through_vars(
+    desk: &mut Desk,
+    engine: &Engine,
+    inventory: &Inventory,
+    layers: &Layers<'_>,
+) {
     let all_hosts: Vec<_> = inventory.hosts.iter().flat_map(|host| host.vars.iter().cloned()).collect();
-    let mut scope = Scope::new(engine, &[&all_hosts, layers.vars]);
+    let given: Vec<_> = layers.overlays.iter().flatten().cloned().collect();
+    let mut scope = Scope::new(engine, &[&all_hosts, &given, layers.vars]);
     scope.set_anything("host");
     scope.set_anything("item");
     for (name, value) in layers.command_line {
         scope.set(name, value.clone());
     }
+    // A secret that only an unused variable speaks of is not needed.
+    engine.vault.pretend(true);
     scope.resolve_all(desk);
+    engine.vault.pretend(false);
+}
+
+/// The variables, as the files and the command line give them.
+struct Given {
+    vars: Vars,
+    overlays: Vec<Vars>,
+    command_line: Vec<(String, Node)>,
+    vault: Vault,
+}
+
+/// What is needed of a spec once hosts tell their facts: nothing where it does not speak of them.
+fn unresolved(desk: &Desk, given: Given, seen: Vec<(Vars, Node)>, drafts: &[(usize, Draft)]) -> Unresolved {
+    let waiting: HashSet<usize> =
+        drafts.iter().filter(|(_, draft)| draft.late.is_some()).map(|(host, _)| *host).collect();
+    if waiting.is_empty() {
+        return Unresolved::default();
+    }
+    let seen = seen.into_iter().enumerate().filter(|(host, _)| waiting.contains(host));
+    let mut hosts: HashMap<usize, OnHost> =
+        seen.map(|(host, (vars, seen))| (host, OnHost { vars, seen, drafts: Vec::new() })).collect();
+    for (item, (host, draft)) in drafts.iter().enumerate() {
+        if let Some(on_host) = hosts.get_mut(host) {
+            on_host.drafts.push((item, draft.clone()));
+        }
+    }
+    let Given { vars, overlays, command_line, vault } = given;
+    Unresolved { desk: desk.clone(), vars, overlays, command_line, vault, hosts }
 }
 
 /// Leaves out a `localhost` that nothing uses, and orders what is left.
 fn finish(
     desk: &mut Desk,
     path: &Path,
+    given: Given,
     inventory: Inventory,
     drafts: Vec<Draft>,
     edges: Vec<Edge<Place>>,
 ) -> Option<Spec> {
     let mut numbers = HashMap::new();
-    let mut hosts = Vec::new();
+    let (mut hosts, mut seen) = (Vec::new(), Vec::new());
     for (number, draft) in inventory.hosts.into_iter().enumerate() {
         if draft.takes_part {
             numbers.insert(number, hosts.len());
             hosts.push(draft.host);
+            seen.push((draft.vars, draft.seen));
         }
     }
+    let drafts: Vec<(usize, Draft)> =
+        drafts.into_iter().filter_map(|draft| Some((*numbers.get(&draft.host)?, draft))).collect();
+    let unresolved = unresolved(desk, given, seen, &drafts);
     let items: Vec<Item> = drafts
         .into_iter()
-        .filter_map(|draft| {
-            Some(Item {
-                host: *numbers.get(&draft.host)?,
-                resource: draft.resource,
-                wait: draft.common.wait,
-                timeout: draft.common.timeout,
-                tags: draft.common.tags,
-                evidence: draft.common.evidence,
-                skipped_by_when: draft.skipped_by_when,
-                location: desk.sources.location(draft.place),
-            })
+        .map(|(host, draft)| {
+            let location = desk.sources.location(draft.place);
+            draft.into_item(host, location)
         })
         .collect();
     let renumbered = |vertex| match vertex {
@@ -202,8 +249,16 @@ fn finish(
         .map(|edge| Edge { before: renumbered(edge.before), after: renumbered(edge.after), ..edge })
         .collect();
     let graph = Graph::build(hosts.len(), items.len(), edges);
-    let mut spec =
-        Spec { path: path.to_owned(), files: desk.files.clone(), hosts, items, graph: Graph::default() };
+    let mut spec = Spec {
+        path: path.to_owned(),
+        files: desk.files.clone(),
+        hosts,
+        items,
+        graph: Graph::default(),
+        warnings: Problems::default(),
+        unresolved,
+        lacks_secrets: false,
+    };
     match graph {
         Ok(graph) => spec.graph = graph,
         Err(cycles) => {

@@ -15,30 +15,54 @@ mod beside;
 mod complaint;
 mod connect;
 mod desk;
+mod early;
 mod entry;
+pub mod facts;
+mod fights;
 mod gather;
 mod host;
 mod hosts;
+mod include;
+mod lint;
+pub mod listing;
 mod load;
 mod near;
+mod placement;
 pub mod problem;
 mod read;
 mod reference;
+mod resolve;
 mod scalar;
 mod scope;
+mod secret_source;
+mod stand_in;
 mod surround;
 mod template;
+mod vault;
 mod whole;
 mod yaml;
 mod yaml_words;
 
+pub(crate) use entry::Common as CommonAttributes;
+pub(crate) use host::Attributes as HostAttributes;
+pub(crate) use near::help as did_you_mean;
+/// The keys that the loader knows.
+#[cfg(test)]
+pub(crate) mod names {
+    pub use super::entry::COMMON;
+    pub use super::gather::KEYS as TOP_LEVEL;
+    pub use super::host::OTHERS as OF_HOSTS_BY_HAND;
+}
 pub use problem::Problems;
+use resolve::Unresolved;
 
 /// What the command line adds to a spec.
 #[derive(Clone, Default, Debug)]
 pub struct LoadOptions {
     /// `--var name=value`: over every other variable. The value is a YAML scalar.
     pub vars: Vec<(String, String)>,
+    /// Whether secrets are read, those that are used. Else a placeholder stands for each.
+    pub reads_secrets: bool,
 }
 
 /// A spec, read, resolved and found valid.
@@ -53,6 +77,13 @@ pub struct Spec {
     /// The resources, in the order of their declaration.
     pub items: Vec<Item>,
     pub graph: Graph,
+    /// What is allowed and likely to bite.
+    pub warnings: Problems,
+    /// What waits for the facts of a host.
+    unresolved: Unresolved,
+
+    /// Placeholders stand where secrets belong: it is to be looked at, and not to be run.
+    pub lacks_secrets: bool,
 }
 
 /// A resource on a host, with what the spec says about dealing with it.
@@ -77,6 +108,15 @@ impl Spec {
         let item = &self.items[item];
         format!("{}/{}", self.hosts[item.host].name, item.resource.id())
     }
+}
+
+/// The variables of a spec, for everywhere and for its hosts, or for one host.
+pub fn variables(
+    path: &Path,
+    options: &LoadOptions,
+    host: Option<&str>,
+) -> Result<Vec<listing::Section>, Problems> {
+    listing::variables(path, options, host)
 }
 
 /// Reads, resolves and validates a spec. The problems are all that were found, not only the

@@ -6,13 +6,17 @@ use std::fmt::{self, Display};
 
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
-    SourceCode, SourceSpan, SpanContents,
+    Severity, SourceCode, SourceSpan, SpanContents,
 };
 
 use super::at::{Place, Sources};
+use crate::redact::hide_in;
 
-/// Above the excerpt of another file that a problem speaks of.
+/// Above the excerpt of another place that a problem speaks of.
 const ELSEWHERE: &str = "… and this belongs to it";
+
+/// Labels that are so many lines apart are in one excerpt: a line of context each.
+const ONE_EXCERPT: usize = 3;
 
 /// A line of a file is shown up to so many bytes around what is wrong in it.
 const LINE_SHOWN: usize = 120;
@@ -29,6 +33,8 @@ pub struct Problem {
     pub labels: Vec<(Place, String)>,
     /// The way out.
     pub help: Option<String>,
+    /// It is allowed, and likely to bite.
+    pub is_warning: bool,
 }
 
 impl Problem {
@@ -38,11 +44,15 @@ impl Problem {
         if let Some((end, _)) = what.char_indices().nth(WORDS_SHOWN) {
             what.replace_range(end.., "…");
         }
-        Problem { what, labels: Vec::new(), help: None }
+        Problem { what, labels: Vec::new(), help: None, is_warning: false }
     }
 
     pub fn at(place: Place, what: impl Into<String>) -> Problem {
         Problem { labels: vec![(place, "here".to_owned())], ..Problem::new(what) }
+    }
+
+    pub fn warning(place: Place, what: impl Into<String>) -> Problem {
+        Problem { is_warning: true, ..Problem::at(place, what) }
     }
 
     /// What to write under the place itself.
@@ -71,7 +81,7 @@ impl Problem {
 }
 
 /// All that is wrong with a spec, and the files it is in.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Problems {
     list: Vec<Problem>,
     sources: Sources,
@@ -82,16 +92,26 @@ impl Problems {
     pub fn new(mut list: Vec<Problem>, sources: Sources) -> Problems {
         let key = |problem: &Problem| problem.labels.first().map(|(place, _)| (place.file, place.start));
         list.sort_by_key(key);
+        for problem in &mut list {
+            // Before lines are folded: a secret in two lines is not found any more.
+            hide_in(&mut problem.what);
+            problem.labels.iter_mut().for_each(|(_, label)| hide_in(label));
+            problem.help.iter_mut().for_each(hide_in);
+        }
         let mut seen = HashSet::new();
         list.retain(|problem| seen.insert((problem.what.clone(), key(problem))));
         Problems { list, sources }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 
     pub fn list(&self) -> &[Problem] {
         &self.list
     }
 
-    /// Where a problem is, as in `specs/prod.yaml:27`.
+    /// Where a problem is, as in `specs/prod.yaml:27`; an editor jumps there.
     pub fn location(&self, problem: &Problem) -> Option<String> {
         problem.labels.first().map(|(place, _)| self.sources.location(*place))
     }
@@ -108,7 +128,7 @@ impl Problems {
             for report in Report::of(problem, &self.sources) {
                 // Writing to a string does not fail; what miette could not show is told in words.
                 if handler.render_report(&mut text, &report).is_err() {
-                    text.push_str(&problem.what);
+                    text.push_str(&harmless(&problem.what));
                 }
                 text.truncate(text.trim_end().len());
                 text.push_str("\n\n");
@@ -123,9 +143,10 @@ impl Problems {
 impl Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.list {
+            let what = harmless(&problem.what);
             match self.location(problem) {
-                Some(location) => writeln!(f, "{location}: {}", problem.what)?,
-                None => writeln!(f, "{}", problem.what)?,
+                Some(location) => writeln!(f, "{}: {what}", harmless(&location))?,
+                None => writeln!(f, "{what}")?,
             }
         }
         Ok(())
@@ -133,11 +154,12 @@ impl Display for Problems {
 }
 
 /// A problem as miette wants it: the excerpt of one file, and one more report for each other
-/// file that it speaks of.
+/// place that it speaks of and that would come before it.
 #[derive(Debug)]
 struct Report<'a> {
-    what: &'a str,
-    help: Option<&'a str>,
+    what: Cow<'a, str>,
+    is_warning: bool,
+    help: Option<Cow<'a, str>>,
     excerpt: Option<Excerpt<'a>>,
     labels: Vec<LabeledSpan>,
 }
@@ -150,46 +172,69 @@ impl<'a> Report<'a> {
         }
         let first = problem.labels.first().map(|(place, _)| place.file);
         let in_first = first.and_then(|file| by_file.remove(&file)).unwrap_or_default();
-        let help = problem.help.as_deref();
-        let mut reports = vec![Report::one(&problem.what, help, &in_first, sources)];
-        let elsewhere = by_file.into_values();
-        reports.extend(elsewhere.map(|labels| Report::one(ELSEWHERE, None, &labels, sources)));
+        let (shown, above) = from_the_first(in_first, sources);
+        let mut reports = vec![Report::one(problem, &problem.what, problem.help.as_deref(), &shown, sources)];
+        let elsewhere = (!above.is_empty()).then_some(above).into_iter().chain(by_file.into_values());
+        reports.extend(elsewhere.map(|labels| Report::one(problem, ELSEWHERE, None, &labels, sources)));
         reports
     }
 
     fn one(
+        problem: &Problem,
         what: &'a str,
         help: Option<&'a str>,
         labels: &[&'a (Place, String)],
         sources: &'a Sources,
     ) -> Report<'a> {
+        let is_warning = problem.is_warning;
         let excerpt = labels.first().map(|(place, _)| Excerpt::of(sources, place.file));
         let labels = labels.iter().enumerate().map(|(number, (place, label))| {
             let place = sources.first_line(*place);
             let span = (place.start as usize, (place.end - place.start) as usize);
             match number {
-                0 => LabeledSpan::new_primary_with_span(Some(label.clone()), span),
-                _ => LabeledSpan::new_with_span(Some(label.clone()), span),
+                0 => LabeledSpan::new_primary_with_span(Some(harmless(label).into_owned()), span),
+                _ => LabeledSpan::new_with_span(Some(harmless(label).into_owned()), span),
             }
         });
         let mut labels: Vec<_> = labels.collect();
         // miette puts labels of one excerpt together only where they follow each other.
         labels.sort_by_key(LabeledSpan::offset);
-        Report { what, help, excerpt, labels }
+        Report { what: harmless(what), is_warning, help: help.map(harmless), excerpt, labels }
     }
+}
+
+type Labels<'a> = Vec<&'a (Place, String)>;
+
+/// The labels of one file, and apart from them those that stand further up than the excerpt of
+/// the first: where the problem is comes first, since that is where editors jump.
+fn from_the_first<'a>(labels: Labels<'a>, sources: &Sources) -> (Labels<'a>, Labels<'a>) {
+    let Some((first, _)) = labels.first() else { return (labels, Vec::new()) };
+    let mut lines: Vec<usize> = labels.iter().map(|(place, _)| sources.line(*place)).collect();
+    lines.sort_unstable();
+    let mut top = sources.line(*first);
+    for line in lines.into_iter().rev() {
+        if line < top && top - line <= ONE_EXCERPT {
+            top = line;
+        }
+    }
+    labels.into_iter().partition(|(place, _)| sources.line(*place) >= top)
 }
 
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.what)
+        f.write_str(&self.what)
     }
 }
 
 impl std::error::Error for Report<'_> {}
 
 impl Diagnostic for Report<'_> {
+    fn severity(&self) -> Option<Severity> {
+        Some(if self.is_warning { Severity::Warning } else { Severity::Error })
+    }
+
     fn help<'b>(&'b self) -> Option<Box<dyn Display + 'b>> {
-        self.help.map(|help| Box::new(help) as Box<dyn Display>)
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -215,7 +260,8 @@ impl<'a> Excerpt<'a> {
     fn of(sources: &'a Sources, file: u32) -> Excerpt<'a> {
         let source = sources.get(file);
         let text = harmless(&source.text);
-        Excerpt { name: source.path.display().to_string(), text, sources, file }
+        let name = harmless(&source.path.display().to_string()).into_owned();
+        Excerpt { name, text, sources, file }
     }
 
     fn contents<'b>(
@@ -226,7 +272,8 @@ impl<'a> Excerpt<'a> {
         column: usize,
     ) -> Box<dyn SpanContents<'b> + 'b> {
         let (name, span) = (self.name.clone(), (start, text.len()).into());
-        Box::new(MietteSpanContents::new_named(name, text.as_bytes(), span, line, column, 1))
+        let lines = text.lines().count();
+        Box::new(MietteSpanContents::new_named(name, text.as_bytes(), span, line, column, lines))
     }
 
     /// Forth or back to where a character begins.
@@ -260,7 +307,8 @@ impl SourceCode for Excerpt<'_> {
         if before == 0 && after == 0 {
             // For the head of the excerpt: `file:line:column`.
             let line = self.sources.lines(self.file, first, last, 0, 0);
-            let (text, column) = (&self.text[first..last], first - line.start);
+            let column = self.text[line.start..first].chars().count();
+            let text = &self.text[first..last];
             return Ok(self.contents(text, first, line.first_line, column));
         }
         if last > self.text.len() {

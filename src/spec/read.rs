@@ -102,9 +102,9 @@ impl<'de> Reader<'de, '_> {
     fn core(self, wanted: &str) -> Result<Core, Complaint> {
         let scalar = self.scalar(wanted)?;
         let found = match scalar.style {
-            Style::Plain | Style::Rendered => core(&scalar.text),
+            Style::Plain | Style::Rendered | Style::Secret => core(&scalar.text),
             Style::Quoted | Style::Block => {
-                let complaint = Complaint::wants(wanted, "a text");
+                let complaint = Complaint::wants(wanted, format!("the text \"{}\"", scalar.text));
                 return Err(match core(&scalar.text) {
                     Core::Text | Core::Null => complaint,
                     _ => complaint.help(format!("write {} without the quotes", scalar.text)),

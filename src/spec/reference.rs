@@ -133,7 +133,9 @@ impl Resolver<'_> {
         host: Option<usize>,
     ) -> Result<Vec<Vertex>, Option<Problem>> {
         let text = reference.value.as_str();
-        let Some((before, name)) = text.split_once(':').filter(|(_, name)| !name.is_empty()) else {
+        let Some((before, name)) =
+            text.split_once(':').filter(|(before, name)| !before.is_empty() && !name.is_empty())
+        else {
             return Err(Some(self.no_reference(reference, host)));
         };
         let (on, word) = match before.split_once('/') {

@@ -1,5 +1,6 @@
 //! `{{ … }}`: the Jinja engine, and how its errors point into the file.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::at::{At, Place, Sources, small};
 use super::near;
 use super::problem::Problem;
 use super::scalar::{Core, core};
+use super::vault::Vault;
 use super::yaml::{Node, Scalar, Style, Value};
 use crate::attribute::quote;
 
@@ -23,13 +25,15 @@ const FUEL: u64 = 20_000_000;
 pub struct Engine {
     strings: Environment<'static>,
     files: Environment<'static>,
+    /// What templates see as `secrets`.
+    pub vault: Vault,
 }
 
 impl Engine {
-    pub fn new() -> Engine {
+    pub fn new(vault: Vault) -> Engine {
         // `${#list[@]}` is a shell's length of a list, and no string of a spec needs comments.
         let strings = environment("{##", "##}");
-        Engine { strings, files: environment("{#", "#}") }
+        Engine { strings, files: environment("{#", "#}"), vault }
     }
 
     fn of(&self, kind: Kind) -> &Environment<'static> {
@@ -42,9 +46,20 @@ impl Engine {
     /// The names that a template takes from outside.
     pub fn names(&self, text: &str, kind: Kind) -> Result<Vec<String>, Error> {
         let template = self.of(kind).template_from_str(text)?;
-        let mut names: Vec<_> = template.undeclared_variables(false).into_iter().collect();
-        names.sort();
-        Ok(names)
+        Ok(with_sliced(template.undeclared_variables(false), text))
+    }
+
+    /// What a template takes from `name`, as far as that is written out: `name.a.b`. In the order
+    /// of the alphabet.
+    pub fn paths(&self, text: &str, kind: Kind, name: &str) -> Vec<String> {
+        let taken = match kind {
+            Kind::Expression => self.strings.compile_expression(text).map(|e| e.undeclared_variables(true)),
+            _ => self.of(kind).template_from_str(text).map(|t| t.undeclared_variables(true)),
+        };
+        let of_name = |path: &String| path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        let mut paths: Vec<String> = taken.unwrap_or_default().into_iter().filter(of_name).collect();
+        paths.sort();
+        paths
     }
 
     pub fn render(&self, text: &str, kind: Kind, context: Jinja) -> Result<String, Error> {
@@ -69,10 +84,31 @@ impl Engine {
     /// Whether it can be understood at all, and which names it takes.
     pub fn expression_names(&self, text: &str) -> Result<Vec<String>, Error> {
         let expression = self.strings.compile_expression(text)?;
-        let mut names: Vec<_> = expression.undeclared_variables(false).into_iter().collect();
-        names.sort();
-        Ok(names)
+        Ok(with_sliced(expression.undeclared_variables(false), text))
     }
+}
+
+/// minijinja 3.0 does not count the `a` of `a[1:]` among a template's names.
+fn with_sliced(mut names: HashSet<String>, text: &str) -> Vec<String> {
+    for (at, _) in text.match_indices('[') {
+        let inside = text[at + 1..].split(']').next().unwrap_or("");
+        let before = &text[..at];
+        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+        let path = &before[before.trim_end_matches(is_word).len()..];
+        let name = path.split('.').next().unwrap_or("");
+        if inside.contains(':') && name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
+            names.insert(name.to_owned());
+        }
+    }
+    let mut names: Vec<_> = names.into_iter().collect();
+    names.sort();
+    names
+}
+
+/// The name that is undefined, as the engine tells it.
+pub fn undefined(error: &Error) -> &str {
+    let detail = error.detail().unwrap_or_default();
+    detail.strip_prefix('`').and_then(|rest| rest.split('`').next()).unwrap_or(detail)
 }
 
 /// Where a template stands.
@@ -218,12 +254,25 @@ pub fn problem(
     let detail = error.detail().unwrap_or("").to_owned();
     let range = error.range().unwrap_or(0..0);
     if error.kind() == ErrorKind::UndefinedError {
-        let name = detail.strip_prefix('`').and_then(|rest| rest.split('`').next()).unwrap_or(&detail);
+        let name = undefined(error);
         let at = locate(name, text, range.start, place, sources).unwrap_or(place);
         let problem = Problem::at(at, format!("`{name}` is not defined")).label("no variable of this name");
-        return problem.help(match (near::nearest(name, known.iter().copied()), name.rsplit_once('.')) {
+        // `ports[facts.os.id]`: the table is there, and has no such entry.
+        if !name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.') {
+            let help = format!("add what is missing, or write {{{{ {name} | default(\"…\") }}}}");
+            return Problem { help: Some(help), ..problem.label("there is no such value") };
+        }
+        if let Some(name) = name.strip_prefix("secrets.")
+            && near::nearest(&format!("secrets.{name}"), known.iter().copied()).is_none()
+        {
+            let declared = format!("declare where it comes from: secrets: {{{name}: {{env: NAME}}}}");
+            return problem.label("no secret of this name").help(declared);
+        }
+        let near = near::nearest(name, known.iter().copied()).filter(|_| name != "item");
+        return problem.help(match (near, name.rsplit_once('.')) {
             (Some(near), _) => format!("did you mean `{near}`?"),
             (None, Some((whole, part))) => format!("`{whole}` has no `{part}`"),
+            (None, None) if name == "item" => "`item` is there where the resource has `for_each`".to_owned(),
             (None, None) if kind == Kind::Expression => {
                 format!("declare it under `vars`, or write: {name} is defined and …")
             }
@@ -235,6 +284,10 @@ pub fn problem(
     let snippet = text.get(range.clone()).unwrap_or("");
     let at = locate(snippet, text, range.start, place, sources).unwrap_or(place);
     let (what, help) = match error.kind() {
+        ErrorKind::SyntaxError if kind == Kind::Expression && text.contains("{{") => (
+            format!("this expression cannot be read: {detail}"),
+            "`when` is an expression as it stands, without braces: host.name == \"web1\" and port > 80",
+        ),
         ErrorKind::SyntaxError if kind == Kind::Expression => (
             format!("this expression cannot be read: {detail}"),
             "write it as in: host.name == \"web1\" and port > 80",

@@ -32,6 +32,20 @@ pub fn read_all<T>(
     problems: &mut Vec<Problem>,
     read: impl Fn(Entries<'_, '_>) -> Result<T, Complaint>,
 ) -> Option<T> {
+    let (value, is_whole) = read_most(entries, place, about, known_too, unrendered, problems, read);
+    value.filter(|_| is_whole)
+}
+
+/// The same, and also what is left where something was wrong; false: something was.
+pub fn read_most<T>(
+    entries: &[&Entry],
+    place: Place,
+    about: &str,
+    known_too: &[&'static str],
+    unrendered: &[Place],
+    problems: &mut Vec<Problem>,
+    read: impl Fn(Entries<'_, '_>) -> Result<T, Complaint>,
+) -> (Option<T>, bool) {
     let mut known = Known::default();
     let mut skipped: Vec<String> = Vec::new();
     for (key, _) in entries.iter().filter(|(key, _)| unrendered.contains(&key.place)) {
@@ -40,7 +54,7 @@ pub fn read_all<T>(
     }
     loop {
         let complaint = match read(Entries { entries, known: &known }) {
-            Ok(value) => return skipped.is_empty().then_some(value),
+            Ok(value) => return (Some(value), skipped.is_empty()),
             Err(complaint) => complaint,
         };
         if let Some(place) = complaint.retry_as_text
@@ -56,9 +70,17 @@ pub fn read_all<T>(
         }
         match part {
             Some(part) if known.skipped.insert(part.place) => skipped.push(part.key.unwrap_or_default()),
-            _ => return None,
+            _ => return (None, false),
         }
     }
+}
+
+/// Reads entries once, and stops at the first complaint.
+pub fn with_entries<T>(
+    entries: &[&Entry],
+    read: impl Fn(Entries<'_, '_>) -> Result<T, Complaint>,
+) -> Result<T, Complaint> {
+    read(Entries { entries, known: &Known::default() })
 }
 
 /// The entries of one mapping, as a deserializer.

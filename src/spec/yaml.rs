@@ -5,6 +5,7 @@
 //! file has to fear their size or a cycle.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 
@@ -33,10 +34,19 @@ pub enum Value {
     Mapping(Vec<(At<String>, Node)>),
 }
 
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct Scalar {
     pub text: String,
     pub style: Style,
+}
+
+impl fmt::Debug for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.style {
+            Style::Secret => f.write_str("(secret)"),
+            style => write!(f, "{style:?} {:?}", self.text),
+        }
+    }
 }
 
 /// How a scalar is written, which decides whether it may be other than a text.
@@ -48,11 +58,17 @@ pub enum Style {
     Block,
     /// A template gave it: a text, and a number or boolean where one is wanted.
     Rendered,
+    /// The same, and a secret had a part in it.
+    Secret,
 }
 
 impl Node {
     pub fn scalar(text: impl Into<String>, style: Style, place: Place) -> Node {
         Node { value: Value::Scalar(Scalar { text: text.into(), style }), place }
+    }
+
+    pub fn list(items: Vec<Node>, place: Place) -> Node {
+        Node { value: Value::Sequence(items), place }
     }
 
     pub fn as_mapping(&self) -> Option<&[(At<String>, Node)]> {
@@ -70,6 +86,29 @@ impl Node {
     pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(scalar)
             if scalar.style == Style::Plain && super::scalar::core(&scalar.text) == super::scalar::Core::Null)
+    }
+
+    /// Where the first secret in it is.
+    pub fn secret(&self) -> Option<Place> {
+        match &self.value {
+            Value::Scalar(scalar) => (scalar.style == Style::Secret).then_some(self.place),
+            Value::Sequence(items) => items.iter().find_map(Node::secret),
+            Value::Mapping(entries) => entries.iter().find_map(|(_, value)| value.secret()),
+        }
+    }
+
+    /// The same value, made from a secret.
+    pub fn made_secret(self) -> Node {
+        let place = self.place;
+        let value = match self.value {
+            Value::Scalar(_) if self.is_null() => self.value,
+            Value::Scalar(Scalar { text, .. }) => Value::Scalar(Scalar { text, style: Style::Secret }),
+            Value::Sequence(items) => Value::Sequence(items.into_iter().map(Node::made_secret).collect()),
+            Value::Mapping(entries) => {
+                Value::Mapping(entries.into_iter().map(|(key, value)| (key, value.made_secret())).collect())
+            }
+        };
+        Node { value, place }
     }
 
     /// How many values it holds, itself included.
@@ -120,7 +159,7 @@ impl Node {
 pub fn parse(text: &str, file: Place) -> Result<Option<Node>, Problem> {
     let options = granit_parser::options! { flow_nesting_limit: DEPTH, block_nesting_limit: DEPTH };
     let events = Parser::new_from_str_with_options(text, options);
-    let mut builder = Builder { events, file, anchors: HashMap::new(), nodes: 0 };
+    let mut builder = Builder { events, text, file, anchors: HashMap::new(), nodes: 0 };
     let mut document = None;
     loop {
         let (event, place, _) = builder.next()?;
@@ -146,6 +185,7 @@ fn is_nothing(node: &Node) -> bool {
 
 struct Builder<'a> {
     events: Parser<'a, StrInput<'a>>,
+    text: &'a str,
     file: Place,
     /// Finished nodes with an anchor: how deep they are and how many nodes they hold. None:
     /// begun, and not finished.
@@ -174,9 +214,9 @@ impl<'a> Builder<'a> {
                 Ok((event, place, span))
             }
             Some(Err(error)) => {
-                let start = error.marker().byte_offset().unwrap_or(0);
-                let place = Place { start: small(start), end: small(start), ..self.file };
-                Err(yaml_words::problem(error.kind(), place))
+                let start = small(error.marker().byte_offset().unwrap_or(0));
+                let place = Place { start, end: start, ..self.file };
+                Err(yaml_words::problem(error.kind(), yaml_words::place(error.kind(), self.text, place)))
             }
             None => Err(Problem::at(self.file.begin(), "the file ends too early")),
         }

@@ -2,8 +2,30 @@
 
 use granit_parser::ErrorKind;
 
-use super::at::Place;
+use super::at::{Place, small};
 use super::problem::Problem;
+
+/// The parser points at where it stopped reading, which may be before or behind the tab.
+pub fn place(kind: &ErrorKind, text: &str, place: Place) -> Place {
+    use ErrorKind as Kind;
+    let is_tab = matches!(
+        kind,
+        Kind::TabNotAllowed
+            | Kind::TabInBlockIndentation
+            | Kind::TabInIndentation
+            | Kind::TabAtBlockScalarStart
+            | Kind::TabInPlainScalar
+    );
+    let Some((before, after)) = text.split_at_checked(place.start as usize).filter(|_| is_tab) else {
+        return place;
+    };
+    let line = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let here = before[line..].find('\t').map(|tab| line + tab);
+    match here.or_else(|| after.find('\t').map(|tab| before.len() + tab)) {
+        Some(tab) => Place { start: small(tab), end: small(tab + 1), ..place },
+        None => place,
+    }
+}
 
 pub fn problem(kind: &ErrorKind, place: Place) -> Problem {
     use ErrorKind as Kind;

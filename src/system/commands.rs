@@ -1,7 +1,8 @@
 //! Running programs: with a deadline, in a process group of their own, in the C locale, with
 //! everything they say collected.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use crate::failure::{Failure, io_words};
 const OUTPUT_CAP: usize = 256 * 1024;
 
 /// A program to run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Invocation {
     argv: Vec<String>,
     directory: Option<PathBuf>,
@@ -29,6 +30,7 @@ pub struct Invocation {
     stdin: Option<Vec<u8>>,
     user: Option<super::users::Account>,
     locale_untouched: bool,
+    whole_environment: bool,
 }
 
 /// What it said, and how it ended.
@@ -64,6 +66,12 @@ impl Invocation {
         self
     }
 
+    /// With what `withhold` keeps from others.
+    pub fn whole_environment(mut self) -> Self {
+        self.whole_environment = true;
+        self
+    }
+
     /// Run as this user, with its groups, HOME, USER and LOGNAME.
     pub fn user(mut self, account: super::users::Account) -> Self {
         self.user = Some(account);
@@ -77,6 +85,13 @@ impl Invocation {
             argv => argv.to_vec(),
         })
         .to_string()
+    }
+}
+
+/// Without environment and input, which may hold secrets.
+impl fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invocation").field("argv", &self.argv).finish_non_exhaustive()
     }
 }
 
@@ -163,6 +178,9 @@ impl System {
         command.args(&invocation.argv[1..]).process_group(0);
         command.stdin(if invocation.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        if !invocation.whole_environment {
+            without_withheld(&mut command);
+        }
         if !invocation.locale_untouched {
             command.env("LC_ALL", "C").env_remove("LANGUAGE");
         }
@@ -238,6 +256,22 @@ fn gather(reader: thread::JoinHandle<Vec<u8>>, deadline: Instant) -> String {
     }
     let bytes = reader.join().unwrap_or_default();
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// Variables of this process that its programs do not inherit: secrets come in them.
+static WITHHELD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Keeps variables of this process from every program that is started from now on.
+pub fn withhold<'a>(names: impl IntoIterator<Item = &'a str>) {
+    let mut withheld = WITHHELD.lock().unwrap_or_else(PoisonError::into_inner);
+    withheld.extend(names.into_iter().map(str::to_owned));
+}
+
+/// Takes them out of what `command` will inherit.
+pub fn without_withheld(command: &mut Command) {
+    for name in WITHHELD.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        command.env_remove(name);
+    }
 }
 
 /// The process groups that are running now: killed when the agent has to end.

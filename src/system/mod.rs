@@ -2,6 +2,7 @@
 //! a root, so that tests can move it.
 
 pub mod commands;
+pub mod facts;
 pub mod faults;
 pub mod files;
 pub mod fingerprint;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use converge::event::{Event, ResourceReport, Status, Summary};
@@ -15,7 +15,7 @@ use converge::run::{Options, Purpose, Reach, Selection};
 use converge::spec::{LoadOptions, Spec};
 use converge::system::System;
 use converge::system::faults::Faults;
-use converge::wire::{Operation, Outcome, Reply, Request};
+use converge::wire::{Hello, Operation, Outcome, Reply, Request};
 use converge::worker;
 
 use crate::rng::Rng;
@@ -55,6 +55,12 @@ impl Told {
     }
 }
 
+/// Facts are nothing that these specs ask for: gathered once.
+fn hello() -> &'static Hello {
+    static HELLO: OnceLock<Hello> = OnceLock::new();
+    HELLO.get_or_init(Hello::of_this_machine)
+}
+
 struct InTurn {
     system: System,
     rng: Rng,
@@ -85,6 +91,10 @@ impl Node for InTurn {
     fn close(&mut self) {
         self.to = None;
     }
+
+    fn hello(&self) -> &Hello {
+        hello()
+    }
 }
 
 struct ToRoot {
@@ -98,7 +108,7 @@ impl Reach for ToRoot {
             Way::InTurn(seed) => {
                 Box::new(InTurn { system: self.system.clone(), rng: Rng::new(seed), to: None })
             }
-            Way::Threads => Box::new(LocalNode::on(self.system.clone())),
+            Way::Threads => Box::new(LocalNode::on(self.system.clone(), hello().clone())),
         })
     }
 }

@@ -132,7 +132,7 @@ fn this_machine_is_reached_through_sudo_too() {
     let sshd = Sshd::start();
     let mut node =
         reach(&local_root(), &sshd.options()).unwrap_or_else(|unreachable| panic!("{unreachable:?}"));
-    assert_eq!(node.hello().unwrap().user, "nobody");
+    assert_eq!(node.hello().user, "nobody");
     let heard = listening(&mut *node);
     node.send(vec![check(7, resource("directory", serde_json::json!({"directory": "/etc"})))]);
     assert!(

@@ -30,7 +30,7 @@ fn the_agent_starts_under_every_login_shell_and_again_without_being_sent() {
     let there = sshd.inside("cut -d: -f1 /etc/passwd");
     for user in ALL_USERS.into_iter().filter(|user| there.lines().any(|line| line == *user)) {
         let mut node = reached(sshd.reach(user), user);
-        assert_eq!(node.hello().unwrap().user, user);
+        assert_eq!(node.hello().user, user);
         node.close();
         let listing = sshd.inside(&format!("ls -lA /home/{user}/.cache/converge"));
         assert!(listing.contains("-rwx------") && !listing.contains(".new."), "{listing}");
@@ -53,7 +53,7 @@ fn root_and_who_becomes_root_share_the_agent_of_a_root_owned_directory() {
     for privilege in [Privilege::Sudo, Privilege::Doas] {
         let host = Host { privilege, ..sshd.host("ubash") };
         let mut node = reached(reach(&host, &sshd.options()), "ubash");
-        assert_eq!(node.hello().unwrap().user, "root");
+        assert_eq!(node.hello().user, "root");
         node.close();
     }
     assert_eq!(sshd.inside("stat -c '%U %a' /var/lib/converge; ls /var/lib/converge | wc -l"), "root 700\n1");
@@ -187,11 +187,15 @@ fn sudo_gets_its_password_and_a_wrong_one_is_told() {
     options.become_password = Some("secret".into());
     let host = sudo(sshd.host("uzsh"));
     let mut node = reached(reach(&host, &options), "uzsh");
-    assert_eq!(node.hello().unwrap().user, "root");
+    assert_eq!(node.hello().user, "root");
     node.close();
     // Where none is wanted, it is not sent.
     reached(reach(&sudo(sshd.host("ubash")), &options), "ubash").close();
+    // A host's own goes before that of the command line.
     options.become_password = Some("wrong".into());
+    let own = Host { become_password: Some("secret".into()), ..host.clone() };
+    reached(reach(&own, &options), "uzsh").close();
+    assert!(!format!("{own:?} {options:?}").contains("\"secret\""), "Debug tells no password");
     let failure = refused(reach(&host, &options)).failure;
     assert!(failure.reason.contains("does not take the password of uzsh"), "{failure:?}");
 }

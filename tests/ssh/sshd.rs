@@ -24,7 +24,7 @@ set -e
 mount --make-rprivate /
 cp -a /etc etc
 mount --bind etc /etc
-for place in /home /root /run /var/lib /var/tmp; do mount -t tmpfs -o size=64m tmpfs $place; done
+for place in /home /root /run /var/lib /var/tmp; do mount -t tmpfs -o size=256m tmpfs $place; done
 chmod 755 /home /run /var/lib
 chmod 700 /root
 mkdir -p /run/sshd

@@ -37,8 +37,9 @@ impl Command {
             for (path, content) in &contents {
                 let before = last.get(path);
                 if before != Some(content) {
-                    let told = |content: &String| format!("{path} {}", brief(content));
-                    missing.push(Change::new("on_change_of", before.map(told), Some(told(content))));
+                    // Without their hashes: of a file with a secret in it, one is worth guessing at.
+                    let was = before.map(|_| format!("{path} as it was"));
+                    missing.push(Change::new("on_change_of", was, Some(format!("{path} as it is now"))));
                 }
             }
         }
@@ -95,12 +96,6 @@ impl Command {
         let parts = (&self.name, &self.run, &self.directory, &self.user);
         crate::attribute::sha256_hex(format!("{parts:?}").as_bytes())
     }
-}
-
-/// The beginning of a fingerprint is enough to tell two apart.
-fn brief(fingerprint: &str) -> &str {
-    let fingerprint = fingerprint.split_once(':').map_or(fingerprint, |(_, hash)| hash);
-    fingerprint.get(..8).unwrap_or(fingerprint)
 }
 
 /// Links are followed: a dangling one leads to nothing.

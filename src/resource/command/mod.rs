@@ -6,11 +6,14 @@ mod record;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::common::{is_false, no_directory, nothing_lacking};
 use super::{Change, Check, Failure, Invalid, Lack, Links, Needed, Resource, Thing};
+#[cfg(feature = "controller")]
+use crate::attribute::schema::OneOrMany;
 use crate::attribute::{AbsPath, CommandLine, Trigger, one_or_many};
 use crate::system::System;
 use crate::system::commands::Invocation;
@@ -24,12 +27,15 @@ use crate::system::commands::Invocation;
 /// nothing on the machine can show that the command was run: then its exit code is the judge.
 ///
 /// One of the guards is required, or `always: true`. A run that was cut short counts for
-/// nothing: the command is run again. Where another type says the same thing (`file`, `unit`,
-/// `package`, `git`), prefer it: it can show what it would change.
+/// nothing: the command is run again. Where another type says the same thing (`file`, `symlink`,
+/// `unit`), prefer it: it can show what it would change.
 ///
 /// Guards run in the command's `directory`, as its `user`, with its `environment`. The command
 /// must end within `timeout` (60s), or it is killed with all its children; it has no terminal.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::one_of(&["creates", "removes", "unless", "only_if", "on_change_of", "always"])))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::excludes("always", true, &["creates", "removes", "unless", "only_if", "on_change_of"])))]
 #[serde(deny_unknown_fields)]
 pub struct Command {
     /// The command line, or a label where `run` has it. A string is run by `/bin/sh`, a list is
@@ -41,15 +47,19 @@ pub struct Command {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<CommandLine>,
 
-    /// A path, or a list of paths, that the command makes: it is run where one is missing.
+    /// A path, or a list of paths, that the command makes: it is run where one is missing, or is a
+    /// link that leads to nothing.
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "controller", schemars(with = "OneOrMany<AbsPath>"))]
     pub creates: Vec<AbsPath>,
 
     /// A path, or a list of paths, that the command removes: it is run where one is there.
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "controller", schemars(with = "OneOrMany<AbsPath>"))]
     pub removes: Vec<AbsPath>,
 
-    /// A command that exits 0 where there is nothing to do.
+    /// A command that exits 0 where there is nothing to do. A program that is not installed counts as
+    /// another exit code, here and in `only_if`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unless: Option<CommandLine>,
 
@@ -62,17 +72,20 @@ pub struct Command {
     /// on the host, in /var/lib/converge/commands (of a user other than root, in
     /// ~/.local/state/converge/commands).
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "controller", schemars(with = "OneOrMany<Trigger>"))]
     pub on_change_of: Vec<Trigger>,
 
     /// Run it every time. It then counts as a change in every run.
     #[serde(default, skip_serializing_if = "is_false")]
     pub always: bool,
 
-    /// The directory it runs in; else that of the agent, which is nothing to rely on.
+    /// The directory that it and its guards run in; else that of the agent, which is nothing to rely
+    /// on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<AbsPath>,
 
-    /// The user it runs as, with that user's groups, HOME, USER, LOGNAME and SHELL.
+    /// The user that it and its guards run as, with that user's groups, HOME, USER, LOGNAME and
+    /// SHELL; else the one that converge runs as on the host. To run as another takes root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 
@@ -84,8 +97,12 @@ pub struct Command {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
 
-    /// The exit codes that mean success.
+    /// The exit codes of the command that mean success. Those of the guards are not meant.
     #[serde(default = "zero", skip_serializing_if = "is_zero")]
+    #[cfg_attr(
+        feature = "controller",
+        schemars(length(min = 1), skip_serializing_if = "crate::attribute::schema::never")
+    )]
     pub exit_codes: Vec<u8>,
 }
 
@@ -97,7 +114,16 @@ fn is_zero(codes: &Vec<u8>) -> bool {
     *codes == zero()
 }
 
+/// Without environment and input, which may hold secrets.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").field("name", &self.name).field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
 impl Command {
+    pub const SECRETS: &'static [&'static str] = &["environment", "stdin"];
+
     pub const EXAMPLE: &'static str = "\
 - command: date > /var/tmp/first-converged
   creates: /var/tmp/first-converged
@@ -230,7 +256,7 @@ impl Resource for Command {
         let mut invalid = Vec::new();
         let guarded = self.has_outcome() || self.unless.is_some() || self.only_if.is_some();
         if !guarded && !self.always {
-            invalid.push(Invalid::new(
+            invalid.push(Invalid::lack(
                 "command",
                 "nothing says when this command is to run",
                 "add a guard (`creates`, `removes`, `unless`, `only_if`, `on_change_of`), or `always: true`",
@@ -268,6 +294,17 @@ impl Resource for Command {
             }
         }
         invalid
+    }
+
+    fn warnings(&self, _is_needed: bool) -> Vec<Invalid> {
+        if !self.always {
+            return Vec::new();
+        }
+        vec![Invalid::new(
+            "always",
+            "this command runs at every apply, so no plan is ever empty",
+            "a guard that shows that it is done (`creates`, `unless`, …) lets it rest",
+        )]
     }
 
     fn is_proved_by_apply(&self) -> bool {

@@ -1,5 +1,8 @@
 //! What a command with `on_change_of` was last run for, kept on the host it ran on. It is written
 //! only after the command succeeded, and whole: what a cut run leaves is the record before it.
+//!
+//! It holds hashes of contents. Where a content is a guessable secret its hash tells of it, so the
+//! record is its user's alone, as such a file must be.
 
 use std::collections::BTreeMap;
 

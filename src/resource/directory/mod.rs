@@ -25,61 +25,71 @@ const MOST_DECLARED: usize = 1000;
 /// mode of a directory that is there stay as they are unless declared; a new one is 0755 unless
 /// declared, whatever the umask.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::excludes("state", "absent", &["owner", "group", "mode"])))]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
     /// The directory's absolute path. A link in its last place is not followed.
     #[serde(rename = "directory")]
     pub path: AbsPath,
 
-    /// `present` or `absent`. An empty directory is removed; one that is not empty only with
-    /// `force: true`, never across a mount and never through a link.
+    /// `absent`: it is removed where it is empty; where it is not, only with `force: true`, never
+    /// across a mount and never through a link. Its line for systemd-tmpfiles goes too.
     #[serde(default)]
     pub state: Presence,
 
-    /// The user that owns it: a name or a number.
+    /// The user that owns it: a name or a number. Without it, who owns the directory is left alone; a
+    /// new one belongs to root, or to the user that converge runs as on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 
-    /// Its group: a name or a number.
+    /// Its group: a name or a number. Without it, as for `owner`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
 
     /// Its mode, as in `755`, `0755` or `u=rwx,go=rx`: all of it, so a setgid bit that is there
-    /// but not written is removed.
+    /// but not written is removed. Without it, the mode is left alone; a new directory is 0755.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
 
-    /// Replace a file or link that is in the way; with `state: absent`, remove what is in the
-    /// directory too.
+    /// Replace a file or link that is in the directory's place; without it that is a failure. With
+    /// `state: absent`: remove whatever lies there, and all that is in the directory.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
 
-    /// Owner, group and mode hold for everything below it too. A file gets no x from the mode
-    /// unless it has one. Links, and what is mounted below it, are left alone. A resource for
-    /// something below it goes before: what it says itself of owner, group or mode holds there.
+    /// `owner`, `group` and `mode`, as far as they are declared, hold for everything below it too. A
+    /// file gets no x from the mode unless it has one. Links, and what is mounted below it, are left
+    /// alone. What a resource for something below it says itself goes before; what it leaves open
+    /// is as declared here, from its beginning.
     #[serde(default, skip_serializing_if = "is_false")]
     pub recurse: bool,
 
-    /// Remove everything in it that no resource declares.
+    /// Remove everything in it that no resource of this spec declares on this host, directories with
+    /// all that is in them. The plan names the first of what would go, and counts the rest.
     #[serde(default, skip_serializing_if = "is_false")]
     pub purge: bool,
 
     /// Declare it to systemd-tmpfiles too, so that it is there before any unit starts at the next
     /// boot: for directories under `/run` and `/var/run`, which a reboot clears. It is a line of
-    /// its own file, `/etc/tmpfiles.d/converge-….conf`.
+    /// its own file, `/etc/tmpfiles.d/converge-….conf`, with the `owner`, `group` and `mode` that are
+    /// declared (else root, root, 0755). A host without systemd-tmpfiles is a failure.
     #[serde(default, skip_serializing_if = "is_false")]
     pub tmpfiles: bool,
 
     /// For `purge`: what the spec declares below it. Filled in by the loader.
     #[serde(default, rename = "_declared", skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "controller", schemars(skip))]
     pub declared: Vec<AbsPath>,
 
     /// Filled in by the loader.
     #[serde(default, rename = "_surroundings", skip_serializing_if = "Surroundings::is_empty")]
+    #[cfg_attr(feature = "controller", schemars(skip))]
     pub surroundings: Surroundings,
 }
 
 impl Directory {
+    pub const SECRETS: &'static [&'static str] = &[];
+
     pub const EXAMPLE: &'static str = "\
 - directory: /srv/www
   mode: 755
@@ -138,13 +148,35 @@ impl Resource for Directory {
                 invalid.push(Invalid::new("directory", "/ cannot be absent", "name another directory"));
             }
         } else if self.recurse && self.owner.is_none() && self.group.is_none() && self.mode.is_none() {
-            invalid.push(Invalid::new(
+            invalid.push(Invalid::lack(
                 "recurse",
                 "there is nothing to hold true below it",
                 "add `owner`, `group` or `mode`, or leave `recurse` out",
             ));
         }
         invalid
+    }
+
+    fn warnings(&self, is_needed: bool) -> Vec<Invalid> {
+        let path = &self.path;
+        match (tmpfiles::is_volatile(path), self.tmpfiles) {
+            _ if self.state == Presence::Absent => Vec::new(),
+            (true, false) if is_needed => vec![Invalid::new(
+                "directory",
+                format!("{path} is gone after a reboot, and something depends on it"),
+                "add `tmpfiles: true`: systemd makes it then before any unit starts",
+            )],
+            (false, true) => vec![Invalid::new(
+                "tmpfiles",
+                format!("{path} survives a reboot, so `tmpfiles` adds nothing"),
+                "leave it out: it is for directories under /run",
+            )],
+            _ => Vec::new(),
+        }
+    }
+
+    fn can_wait(&self) -> bool {
+        false
     }
 
     fn content_paths(&self) -> Vec<AbsPath> {

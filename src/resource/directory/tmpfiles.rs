@@ -10,6 +10,12 @@ pub const ATTRIBUTE: &str = "tmpfiles";
 
 const CONFIGURATION: &str = "/etc/tmpfiles.d";
 
+/// Under what a reboot clears: file-hierarchy(7), and the old names that link there.
+pub fn is_volatile(path: &AbsPath) -> bool {
+    const CLEARED: &[&str] = &["/run/", "/var/run/", "/var/lock/", "/tmp/", "/dev/"];
+    CLEARED.iter().any(|above| path.as_str().starts_with(above))
+}
+
 /// One file a directory, so that each comes and goes by itself.
 fn file(directory: &Directory) -> Result<AbsPath, Failure> {
     let name = directory.path.as_str().trim_start_matches('/').replace('-', "\\x2d").replace('/', "-");

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Http;
 use super::client::Answer;
-use crate::attribute::text_form;
+use crate::attribute::{described, text_form};
 use crate::resource::Detail;
 
 /// No more of a body is read than this.
@@ -250,6 +250,11 @@ impl PartialEq for Pattern {
 
 text_form!(Pattern);
 
+described!(Pattern, "regular-expression", {
+    "title": "regular expression",
+    "type": ["string", "number", "boolean"]
+});
+
 impl FromStr for Address {
     type Err = String;
 
@@ -276,3 +281,27 @@ impl fmt::Display for Address {
 }
 
 text_form!(Address);
+
+described!(Address, "address", {
+    "title": "IP address",
+    "type": "string",
+    "pattern": r"^(\[?[0-9A-Fa-f:.]+\]?|[0-9.]+:[0-9]+|\[[0-9A-Fa-f:.]+\]:[0-9]+)$",
+    "patternErrorMessage": "No IP address: write it as in 127.0.0.1 or 127.0.0.1:8443."
+});
+
+described!(Statuses, "statuses", {
+    "title": "status code, or a list of them",
+    "type": ["integer", "string", "array"],
+    "minimum": 100,
+    "maximum": 999,
+    "pattern": "^0*[1-9][0-9]{2}$",
+    "patternErrorMessage": "No status code: write it as in 200, or [200, 204].",
+    "minItems": 1,
+    "items": {
+        "type": ["integer", "string"],
+        "minimum": 100,
+        "maximum": 999,
+        "pattern": "^0*[1-9][0-9]{2}$",
+        "patternErrorMessage": "No status code: they have three digits."
+    }
+});

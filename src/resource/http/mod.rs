@@ -9,6 +9,7 @@ mod trust;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -33,15 +34,25 @@ use trust::Trust;
 /// SSL_CERT_FILE, else in the system's bundle (of the package `ca-certificates`). Proxies that the
 /// environment names (HTTP_PROXY and its kin) are not used. Of a body, the first megabyte is
 /// read, and only where something is expected of it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::excludes("insecure", true, &["ca_file"])))]
 #[serde(deny_unknown_fields)]
 pub struct Http {
-    /// The URL, with http or https.
+    /// The URL, with http or https and without a user.
     #[serde(rename = "http")]
+    #[cfg_attr(
+        feature = "controller",
+        schemars(
+ regex(pattern = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@/]+(/\S*)?([?#]\S*)?$"),
+ extend("patternErrorMessage" = "No URL: write it as in https://host/path.")
+ )
+    )]
     pub name: String,
 
     /// GET, HEAD, POST, or any other. A POST has no body.
     #[serde(default = "get", skip_serializing_if = "is_get")]
+    #[cfg_attr(feature = "controller", schemars(skip_serializing_if = "crate::attribute::schema::never"))]
     pub method: String,
 
     /// Headers to send: name to value.
@@ -69,9 +80,10 @@ pub struct Http {
     /// How long one request may take, from the name's lookup to the end of what is read of the
     /// body. Patience is `wait`.
     #[serde(default = "ten_seconds", skip_serializing_if = "is_ten_seconds")]
+    #[cfg_attr(feature = "controller", schemars(skip_serializing_if = "crate::attribute::schema::never"))]
     pub timeout: Span,
 
-    /// Believe any certificate.
+    /// Believe any certificate, whoever signed it and whatever host it is for.
     #[serde(default, skip_serializing_if = "is_false")]
     pub insecure: bool,
 
@@ -85,11 +97,13 @@ pub struct Http {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolve: Option<Address>,
 
-    /// How long the certificate, and those it is signed with, must still be valid: `14d`.
+    /// How long the certificate, and those it is signed with, must still be valid, as in `14d`.
+    /// Without it, it is enough that they are valid now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_expires_after: Option<Span>,
 
-    /// Follow redirects (ten at most) and judge where they lead.
+    /// Follow redirects (ten at most) and judge where they lead. Without it the redirect itself is
+    /// judged.
     #[serde(default, skip_serializing_if = "is_false")]
     pub follow: bool,
 }
@@ -110,11 +124,20 @@ fn is_ten_seconds(span: &Span) -> bool {
     *span == ten_seconds()
 }
 
+/// Without what is sent and expected, which may hold secrets.
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Http {
+    pub const SECRETS: &'static [&'static str] = &["headers", "body_contains", "body_matches", "json"];
+
     pub const EXAMPLE: &'static str = "\
-- http: https://www.example.com/login
+- http: https://localhost:8443/login
   status: 200
-  body_contains: Example
+  body_contains: Sign in
   tls_expires_after: 7d
   wait: 1m
 ";
@@ -244,6 +267,17 @@ impl Resource for Http {
             invalid.push(Invalid::new("json", what, format!("pointers begin with /, as in /{pointer}")));
         }
         invalid
+    }
+
+    fn warnings(&self, _is_needed: bool) -> Vec<Invalid> {
+        if !self.insecure {
+            return Vec::new();
+        }
+        vec![Invalid::new(
+            "insecure",
+            "any certificate is believed, so whoever is in between can answer",
+            "name the authority that signed it with `ca_file`",
+        )]
     }
 
     fn is_probe(&self) -> bool {

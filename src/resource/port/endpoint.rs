@@ -108,6 +108,15 @@ impl<'de> Deserialize<'de> for Endpoint {
     }
 }
 
+crate::attribute::described!(Endpoint, "endpoint", {
+    "title": "port",
+    "type": ["string", "integer"],
+    "pattern": r"^\s*(0*[1-9][0-9]{0,4}|(\[[0-9A-Fa-f:.]+\]|[^\s\[\]:/@]+):0*[1-9][0-9]{0,4}|unix:/[\s\S]*)\s*$",
+    "patternErrorMessage": "No port: write it as in 8080, host:8080, [::1]:8080 or unix:/run/x.sock.",
+    "minimum": 1,
+    "maximum": 65535
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,7 @@ const JOB_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `scope: system | user`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     #[default]

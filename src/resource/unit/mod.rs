@@ -21,6 +21,7 @@ pub use name::UnitName;
 
 /// `state: active | inactive`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum UnitState {
     Active,
@@ -39,22 +40,26 @@ pub enum UnitState {
 /// whoever changed them. `failed` counts as inactive. Before a start the count of failed starts
 /// is reset, so that a start limit that was hit does not stand in the way.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::at_most_one(&["content", "source", "template"])))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::excludes("masked", true, &["content", "source", "template"])))]
 #[serde(deny_unknown_fields)]
 pub struct Unit {
     /// The unit's name; `.service` may be left out. An instance of a template is `name@instance`.
     #[serde(rename = "unit")]
     pub name: UnitName,
 
-    /// `active` or `inactive`. Of a `masked` unit `inactive` is the default.
+    /// The default is `active`; of a `masked` unit it is `inactive`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<UnitState>,
 
     /// Whether it is started at boot (or by what wants it). Units without an `[Install]` section
-    /// (`static`, generated ones) cannot be enabled: that is a failure which says so.
+    /// (`static`, generated ones) cannot be enabled: that is a failure which says so. Without it, that
+    /// is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 
-    /// Whether it is masked, so that nothing can start it.
+    /// Whether it is masked, so that nothing can start it. Without it, that is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masked: Option<bool>,
 
@@ -62,11 +67,13 @@ pub struct Unit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
 
-    /// A file beside the spec that its unit file is a copy of.
+    /// A file that its unit file is a copy of: a path on the machine converge runs on, relative to
+    /// the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 
-    /// A template beside the spec that its unit file is rendered from.
+    /// A template that its unit file is rendered from: a path on the machine converge runs on,
+    /// relative to the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
 
@@ -82,9 +89,11 @@ pub struct Unit {
 
     /// `system`, or `user`: the manager of the user that converge runs as on the host.
     #[serde(default, skip_serializing_if = "is_system")]
+    #[cfg_attr(feature = "controller", schemars(skip_serializing_if = "crate::attribute::schema::never"))]
     pub scope: Scope,
 
-    /// How long a service must have been active without a break before it counts.
+    /// How long a service must have been active without a break before it counts: one that crashes
+    /// right after its start is not taken for running.
     #[serde(default = "one_second")]
     pub settle: Span,
 }
@@ -111,6 +120,8 @@ struct Seen {
 }
 
 impl Unit {
+    pub const SECRETS: &'static [&'static str] = &["content"];
+
     pub const EXAMPLE: &'static str = "\
 - unit: converge-example
   state: active
@@ -237,7 +248,8 @@ impl Resource for Unit {
             let own = |name: &str| format!("/etc/systemd/system/{name}").parse::<AbsPath>().map(Thing::Path);
             let files = [
                 (Some(self.name.full().to_owned()), "its unit file"),
-                (self.name.template(), "its unit file"),
+                // An instance with a file of its own has nothing to do with its template's.
+                (self.name.template().filter(|_| !self.content_declared()), "its unit file"),
                 (Some(format!("{}.d", self.name.full())), "its drop-ins"),
             ];
             for (name, why) in files {
@@ -257,6 +269,26 @@ impl Resource for Unit {
             links = links.stands_on(Thing::Path(path), "it reloads when that changes");
         }
         links.stands_on(Thing::Package(self.name.stem().to_owned()), "the package of its name")
+    }
+
+    fn warnings(&self, _is_needed: bool) -> Vec<Invalid> {
+        let unit = self.name.full();
+        if self.wanted() != UnitState::Active {
+            return Vec::new();
+        }
+        match self.enabled {
+            Some(true) => Vec::new(),
+            None => vec![Invalid::new(
+                "unit",
+                format!("{unit} is to be active, and nothing says that it starts at boot"),
+                "add `enabled: true`",
+            )],
+            Some(false) => vec![Invalid::new(
+                "enabled",
+                format!("{unit} is to be active, and will not be after a reboot"),
+                "write `enabled: true`, unless something else starts it",
+            )],
+        }
     }
 
     fn validate(&self) -> Vec<Invalid> {

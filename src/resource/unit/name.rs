@@ -95,6 +95,14 @@ impl fmt::Debug for UnitName {
 
 crate::attribute::text_form!(UnitName);
 
+crate::attribute::described!(UnitName, "unit-name", {
+    "title": "unit",
+    "type": ["string", "number", "boolean"],
+    "pattern": r"^(?!@)(?!(.*@)?(\.(service|socket|timer|path|target|mount|automount|swap|slice|scope|device))?$)[A-Za-z0-9:_.\\@-]+$",
+    "maxLength": 255,
+    "patternErrorMessage": "No unit name: write it as in nginx, backup.timer or app@1."
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,60 @@
+//! What `validate` says about attributes that exclude or need each other, for the JSON Schema: a
+//! struct names its rules as `schemars(transform = …)`.
+
+use schemars::Schema;
+use serde_json::{Map, Value, json};
+
+/// Only one of these attributes may be given.
+pub fn at_most_one(names: &'static [&'static str]) -> impl Fn(&mut Schema) {
+    move |schema| {
+        let others = |name: &str| -> Value { none_of(names.iter().copied().filter(|other| *other != name)) };
+        let dependencies: Map<String, Value> =
+            names.iter().map(|name| ((*name).to_owned(), others(name))).collect();
+        add(schema, json!({ "dependencies": dependencies }));
+    }
+}
+
+/// One of these attributes must be given.
+pub fn one_of(names: &'static [&'static str]) -> impl Fn(&mut Schema) {
+    move |schema| {
+        let message = format!("One of these is needed: {}.", names.join(", "));
+        let needed = |name: &&str| json!({ "required": [name], "errorMessage": message });
+        add(schema, json!({ "anyOf": names.iter().map(needed).collect::<Vec<_>>() }));
+    }
+}
+
+/// Where `attribute` has this value, none of these may be given.
+pub fn excludes(
+    attribute: &'static str,
+    value: impl Into<Value>,
+    names: &'static [&'static str],
+) -> impl Fn(&mut Schema) {
+    let value = value.into();
+    move |schema| {
+        let given = json!({ "properties": { attribute: { "const": value } }, "required": [attribute] });
+        add(schema, json!({ "if": given, "then": none_of(names.iter().copied()) }));
+    }
+}
+
+/// `needed` must be given, unless `state` is `absent`.
+pub fn needed_unless_absent(needed: &'static str) -> impl Fn(&mut Schema) {
+    move |schema| {
+        let absent = json!({ "properties": { "state": { "const": "absent" } }, "required": ["state"] });
+        // A template may come to `absent`.
+        let template = json!({ "properties": { "state": { "pattern": r"\{\{" } }, "required": ["state"] });
+        let either = json!({ "anyOf": [absent, template] });
+        add(schema, json!({ "if": either, "else": { "required": [needed] } }));
+    }
+}
+
+fn none_of<'a>(names: impl Iterator<Item = &'a str>) -> Value {
+    let none: Map<String, Value> = names.map(|name| (name.to_owned(), Value::Bool(false))).collect();
+    json!({ "properties": none })
+}
+
+fn add(schema: &mut Schema, rule: Value) {
+    let rules = schema.ensure_object().entry("allOf").or_insert_with(|| json!([]));
+    if let Value::Array(rules) = rules {
+        rules.push(rule);
+    }
+}
