@@ -98,7 +98,8 @@ impl Complaint {
             }
             Kind::Words(words) => said(&words, place, &subject, about),
             Kind::UnknownKey { key, known } => {
-                let mut all = known.clone();
+                // What begins so is the loader's own.
+                let mut all: Vec<_> = known.iter().copied().filter(|name| !name.starts_with('_')).collect();
                 let top = self.key.is_none();
                 if top {
                     all.extend(known_too);

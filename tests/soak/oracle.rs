@@ -105,7 +105,9 @@ fn wrong(spec: &Spec, resource: &AnyResource, before: &Snapshot, after: &Snapsho
 /// The group that the system gives to what is new there: that of a setgid directory.
 fn group_of(before: &Snapshot, after: &Snapshot, path: &str) -> u32 {
     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    let setgid = [after, before].into_iter().filter_map(|snapshot| snapshot.get(parent));
+    // What is declared of the directory itself came before.
+    let seen = after.get(parent).or(before.get(parent));
+    let setgid = seen.into_iter();
     setgid
         .filter(|parent| parent.kind == 'd' && parent.mode & 0o2000 != 0)
         .map(|parent| parent.gid)
@@ -128,7 +130,12 @@ pub fn has_all_parents(spec: &Spec, before: &Snapshot) -> bool {
 /// Whether links make two declared paths meet that are apart as they are written: no spec can
 /// say then which of them is right.
 pub fn meet_by_links(spec: &Spec, snapshot: &Snapshot) -> bool {
-    let paths: Vec<&AbsPath> = spec.items.iter().filter_map(|item| path_of(&item.resource)).collect();
+    let created = spec.items.iter().filter_map(|item| match &item.resource {
+        AnyResource::Command(it) => it.creates.first(),
+        _ => None,
+    });
+    let paths: Vec<&AbsPath> =
+        spec.items.iter().filter_map(|item| path_of(&item.resource)).chain(created).collect();
     let is_at_or_below = |path: &str, top: &str| {
         path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
     };
@@ -172,7 +179,20 @@ fn below(spec: &Spec, resource: &AnyResource, here: &str, after: &Snapshot) -> O
     let AnyResource::Directory(it) = resource else { return None };
     let prefix = format!("{here}/");
     let inside = after.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
+    let top = it;
     for (path, there) in inside {
+        // What is in a directory of its own declaration is for that to say.
+        let is_of_another = spec.items.iter().any(|item| match &item.resource {
+            AnyResource::Directory(other) => {
+                other.state == Presence::Present
+                    && other.path.is_below(&top.path)
+                    && path.starts_with(&format!("{}/", real(after, other.path.as_str())))
+            }
+            _ => false,
+        });
+        if is_of_another && top.purge && !top.recurse {
+            continue;
+        }
         let declared =
             |item: &converge::spec::Item| path_of(&item.resource).map(|it| real(after, it.as_str()));
         let is_declared = spec.items.iter().any(|item| declared(item).as_ref() == Some(path));
@@ -181,7 +201,7 @@ fn below(spec: &Spec, resource: &AnyResource, here: &str, after: &Snapshot) -> O
             .iter()
             .any(|item| declared(item).is_some_and(|it| it.starts_with(&format!("{path}/"))));
         let is_ours = path.contains("/made") || path.ends_with(".bak");
-        if it.purge && !is_declared && !holds_declared && !is_ours {
+        if it.purge && !is_of_another && !is_declared && !holds_declared && !is_ours {
             return Some(format!("{path} is not declared, and still there"));
         }
         if it.recurse && !is_declared && there.kind != 'l' && !is_ours {
@@ -237,7 +257,8 @@ pub fn touched(spec: &Spec, before: &Snapshot, after: &Snapshot) -> Option<Strin
                     (was.inode, was.kind, &was.content) == (there.inode, there.kind, &there.content);
                 let same_times =
                     was.kind == 'd' || (was.modified, was.changed) == (there.modified, there.changed);
-                if same_thing && (same_access && same_times || may_have_access(path)) {
+                let is_made_again = may_go(path) && (was.kind, there.kind) == ('d', 'd');
+                if is_made_again || same_thing && (same_access && same_times || may_have_access(path)) {
                     continue;
                 }
                 format!("was {was:?} and is {there:?}")

@@ -28,6 +28,21 @@ fn judge(name: &str, tree: &[&str], items: &[&str]) {
     }
 }
 
+/// A plan and an apply that both fail agree: that this one does not fail is told here.
+#[test]
+fn what_lies_in_a_directory_goes_before_it() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = Place::new("removal");
+    let case = Case {
+        tree: vec!["d 755 0:0 /t/a".into(), "f 644 0:0 /t/a/f|x".into()],
+        items: ["directory: /t/a", "file: /t/a/f"].map(|it| format!("  - {it}\n    state: absent\n")).into(),
+    };
+    let round = round::round(&place, &case, 1).unwrap();
+    assert!(matches!(round, Round::Whole { .. }), "it holds in the end");
+}
+
 macro_rules! regressions {
     ($($name:ident: [$($tree:literal),*], [$($item:literal),*];)*) => {
         $(#[test] fn $name() { judge(stringify!($name), &[$($tree),*], &[$($item),*]); })*
