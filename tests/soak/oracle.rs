@@ -131,7 +131,7 @@ pub fn has_all_parents(spec: &Spec, before: &Snapshot) -> bool {
 /// say then which of them is right.
 pub fn meet_by_links(spec: &Spec, snapshot: &Snapshot) -> bool {
     let created = spec.items.iter().filter_map(|item| match &item.resource {
-        AnyResource::Command(it) => it.creates.first(),
+        AnyResource::Command(it) => it.creates.first().or(it.directory.as_ref()),
         _ => None,
     });
     let paths: Vec<&AbsPath> =
@@ -182,13 +182,10 @@ fn below(spec: &Spec, resource: &AnyResource, here: &str, after: &Snapshot) -> O
     let top = it;
     for (path, there) in inside {
         // What is in a directory of its own declaration is for that to say.
-        let is_of_another = spec.items.iter().any(|item| match &item.resource {
-            AnyResource::Directory(other) => {
-                other.state == Presence::Present
-                    && other.path.is_below(&top.path)
-                    && path.starts_with(&format!("{}/", real(after, other.path.as_str())))
-            }
-            _ => false,
+        let is_of_another = spec.items.iter().any(|item| {
+            path_of(&item.resource).is_some_and(|other| {
+                other.is_below(&top.path) && path.starts_with(&format!("{}/", real(after, other.as_str())))
+            })
         });
         if is_of_another && top.purge && !top.recurse {
             continue;

@@ -111,6 +111,10 @@ regressions! {
             "file: /t/a/f\ncontent: new\nbackup: true",
             "command: \"touch 'ROOT/t/a/made0'\"\ncreates: /t/a/made0"
         ];
+    // seed 128689
+    a_backup_keeps_its_mode_below_recurse:
+        ["d 750 0:0 /t/c", "f 644 1002:0 /t/c/b|old"],
+        ["directory: /t/c\nmode: 1777\nrecurse: true", "file: /t/c/b\ncontent: new\nbackup: true"];
     // seed 2212
     links_in_a_circle_lead_to_nothing:
         [], ["symlink: /t/b\ntarget: b", "command: \"rm -f 'ROOT/t/b/a/old0'\"\nremoves: /t/b/a/old0"];

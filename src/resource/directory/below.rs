@@ -28,7 +28,8 @@ fn walk(
             continue;
         }
         let own = directory.surroundings.below.get(&inner);
-        if own.is_none() {
+        // A backup is as the file was.
+        if own.is_none() && !is_backup(path, &name, |file| directory.surroundings.below.contains_key(file)) {
             visit(&inner, &there)?;
         }
         if there.kind == Kind::Directory && own != Some(&true) {
@@ -92,7 +93,9 @@ fn undeclared_paths(system: &System, directory: &Directory, at: &AbsPath) -> Res
     let mut paths = Vec::new();
     for name in system.list(at)? {
         let inner = at.join(&name);
-        if directory.declared.contains(&inner) || is_backup(directory, at, &name) {
+        if directory.declared.contains(&inner)
+            || is_backup(at, &name, |file| directory.declared.contains(file))
+        {
             continue;
         }
         if directory.declared.iter().any(|declared| declared.is_below(&inner)) {
@@ -107,11 +110,9 @@ fn undeclared_paths(system: &System, directory: &Directory, at: &AbsPath) -> Res
 }
 
 /// `NAME.TIME.bak` beside a declared NAME: what `backup: true` keeps.
-fn is_backup(directory: &Directory, at: &AbsPath, name: &str) -> bool {
+fn is_backup(at: &AbsPath, name: &str, is_declared: impl Fn(&AbsPath) -> bool) -> bool {
     let kept = name.strip_suffix(".bak").and_then(|rest| rest.rsplit_once('.'));
-    kept.is_some_and(|(file, time)| {
-        time.len() == 16 && time.ends_with('Z') && directory.declared.contains(&at.join(file))
-    })
+    kept.is_some_and(|(file, time)| time.len() == 16 && time.ends_with('Z') && is_declared(&at.join(file)))
 }
 
 pub fn undeclared(system: &System, directory: &Directory) -> Result<Option<Change>, Failure> {
