@@ -303,6 +303,8 @@ resources:
             assert_eq!(ran.status(&id), "failed", "{id}");
             assert!(detail(&ran, &id).contains(place), "{}", detail(&ran, &id));
         }
+        let port = ran.resource(&case.id("file:DIR/port"));
+        assert_eq!(port["help"], "add what is missing, or write {{ ports[facts.os.id] | default(\"…\") }}");
         assert_eq!(ran.status(&case.id("file:DIR/after")), "skipped");
         assert_eq!(ran.status(&case.id("file:DIR/beside")), "changed");
     }
@@ -351,6 +353,38 @@ resources:
     case.file("spec.yaml", &spec);
     case.apply().expect(0);
     assert_eq!(case.text("log"), format!("{0}\n{0}\n", os_id()));
+}
+
+#[test]
+fn no_order_follows_from_an_attribute_that_stands_on_facts_but_from_all_others() {
+    let case = Case::new(
+        "
+resources:
+  - directory: DIR/ID
+  - directory: DIR/known
+  - command: by facts
+    run: exit 1
+    unless: exit 0
+    directory: DIR/{{ facts.os.id }}
+  - command: by name
+    run: 'echo {{ facts.arch }}'
+    unless: exit 0
+    directory: DIR/known
+  - program: app
+    content: 'command={{ facts.os.id }}'
+  - file: /etc/supervisor/conf.d/app.conf
+    when: facts.cpus == 0
+",
+    );
+    let graph = case.run(&["graph"]).expect(0).stdout;
+    let after = |id: &str| {
+        let lines = graph.lines().skip_while(|line| *line != format!("localhost/{id}")).skip(1);
+        lines.take_while(|line| line.starts_with("  ")).map(str::trim).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(after("command:by facts"), "after host:localhost  (its host)");
+    assert!(after("command:by name").contains(&case.id("directory:DIR/known")), "{graph}");
+    // That there is content is known, and so that it provides the file.
+    assert!(!after("program:app").contains("app.conf"), "{graph}");
 }
 
 #[test]

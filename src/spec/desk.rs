@@ -1,6 +1,6 @@
 //! What is on the desk while a spec is read: the files so far, and what is wrong so far.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ pub struct Desk {
     pub files: Vec<PathBuf>,
     /// A file could not be read at all: what it would have declared is not to be missed.
     pub is_incomplete: bool,
+    /// Templates that stand on facts and have been tried without a host.
+    pub tried: HashSet<Place>,
     templates: HashMap<PathBuf, Place>,
     /// The contents of `source` files, which several resources may share.
     pub contents: HashMap<PathBuf, Content>,

@@ -220,10 +220,8 @@ impl Context<'_> {
     /// Err: it is broken, and this is its name as far as that is known.
     fn read(&self, desk: &mut Desk, scope: &mut Scope<'_>, items: &mut Items) -> Result<(), Option<String>> {
         let when = self.when(desk, scope).map_err(|Reported| None)?;
-        // `when: proxy is defined` is there for attributes that speak of `proxy`.
-        let is_away = matches!(when, When::Skips(_) | When::Late { may_hold: false });
         let before = desk.problems.len();
-        let may_come = matches!(when, When::Late { .. });
+        let late_when = matches!(when, When::Late(..));
         scope.keep_captured(self.word == "http");
         let (mut entries, mut unrendered): (Vec<Entry>, Vec<Place>) = (Vec::new(), Vec::new());
         let mut left_out = false;
@@ -234,7 +232,13 @@ impl Context<'_> {
             }
             let known = desk.problems.len();
             let rendered = scope.render(desk, value);
+            let is_wrong = desk.problems.len() > known || matches!(rendered, Err(NoValue::Broken));
             let is_early = key == &self.entries[0].0 || early::is_early(&key.value);
+            // Without its name or its order, it could not be told later.
+            let is_forgiven = is_wrong && !(is_early && late_when) && when.forgives(desk, scope);
+            if is_forgiven {
+                desk.problems.truncate(known);
+            }
             match rendered {
                 Ok(value) => entries.push((key.clone(), value)),
                 Err(NoValue::Late) if is_early => {
@@ -243,17 +247,11 @@ impl Context<'_> {
                     entries.push((key.clone(), value.clone()));
                 }
                 // Should its `when` be true on a host after all, the mistake is told there.
-                Err(why) if why == NoValue::Late || is_away && may_come && !is_early => {
-                    if is_away {
-                        desk.problems.truncate(known);
-                    }
+                Err(why) if why == NoValue::Late || is_forgiven && late_when => {
                     late.push(key.value.clone());
                     entries.extend(self.stand_in((key, value)).map(|stand_in| (key.clone(), stand_in)));
                 }
-                Err(_) if is_away && !may_come => {
-                    left_out = true;
-                    desk.problems.truncate(known);
-                }
+                Err(_) if is_forgiven => left_out = true,
                 Err(_) => {
                     unrendered.push(key.place);
                     entries.push((key.clone(), value.clone()));
@@ -284,7 +282,6 @@ impl Context<'_> {
         {
             return Err(name);
         }
-        let late_when = matches!(when, When::Late { .. });
         if let When::Skips(condition) = when {
             draft.skipped_by_when = Some(condition);
         } else if late_when || !late.is_empty() {

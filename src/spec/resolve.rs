@@ -175,19 +175,18 @@ fn keep_triggers(old: &Draft, new: &mut Draft) {
 }
 
 fn failure(desk: &Desk, problems: Vec<Problem>) -> Failure {
-    let Some(first) = problems.first() else {
+    // In the order of the file, as everywhere.
+    let problems = Problems::new(problems, desk.sources.clone());
+    let Some((first, others)) = problems.list().split_first() else {
         return Failure::new("it cannot be resolved with the facts of this host");
     };
-    let more = match problems.len() {
-        1 => String::new(),
-        count => format!(" (and {} more)", count - 1),
+    let more = match others.len() {
+        0 => String::new(),
+        count => format!(" (and {count} more)"),
     };
-    let failure = Failure::new(format!("{}{more}", first.what));
-    let failure = Failure { help: first.help.clone(), ..failure };
     // The first one's way out stands above it.
-    let shown = problems.into_iter().enumerate();
-    let shown =
-        shown.map(|(index, problem)| if index == 0 { Problem { help: None, ..problem } } else { problem });
+    let shown = std::iter::once(Problem { help: None, ..first.clone() }).chain(others.iter().cloned());
     let shown = Problems::new(shown.collect(), desk.sources.clone());
-    failure.detail("in the spec", shown.render(false, 100))
+    let failure = Failure::new(format!("{}{more}", first.what));
+    Failure { help: first.help.clone(), ..failure }.detail("in the spec", shown.render(false, 100))
 }

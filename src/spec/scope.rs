@@ -38,6 +38,8 @@ pub struct Scope<'a> {
     /// While no host has told its facts: the same scope with the facts of each of some machines as
     /// there are many. Made when it is first needed.
     trials: Vec<Scope<'a>>,
+    /// The last template that stands on facts names what nobody declares.
+    is_doubtful: bool,
     /// It is one of those: its own mistakes may be no one else's, but for what is wrong anywhere.
     is_trial: bool,
 }
@@ -86,6 +88,7 @@ impl<'a> Scope<'a> {
             path: Vec::new(),
             passing: HashSet::new(),
             trials: Vec::new(),
+            is_doubtful: false,
             is_trial: false,
         }
     }
@@ -191,7 +194,7 @@ impl<'a> Scope<'a> {
 
     fn render_text(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<Node, NoValue> {
         let rendered = self.render_text_now(desk, text, place);
-        if matches!(rendered, Err(NoValue::Late)) {
+        if matches!(rendered, Err(NoValue::Late)) && self.is_worth_a_trial(desk, place) {
             // For the sake of the problems in it.
             drop(self.tried(|trial| trial.render_text_now(desk, text, place)));
         }
@@ -220,7 +223,7 @@ impl<'a> Scope<'a> {
     /// A template file's text, rendered. `place` is all of it.
     pub fn render_file(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<String, NoValue> {
         let rendered = self.render_file_now(desk, text, place);
-        if matches!(rendered, Err(NoValue::Late)) {
+        if matches!(rendered, Err(NoValue::Late)) && self.is_worth_a_trial(desk, place) {
             drop(self.tried(|trial| trial.render_file_now(desk, text, place)));
         }
         rendered
@@ -236,6 +239,14 @@ impl<'a> Scope<'a> {
 
     /// Whether an expression holds (`when`).
     pub fn holds(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<bool, NoValue> {
+        let holds = self.holds_now(desk, text, place);
+        if matches!(holds, Err(NoValue::Late)) && self.is_worth_a_trial(desk, place) {
+            drop(self.tried(|trial| trial.holds_now(desk, text, place)));
+        }
+        holds
+    }
+
+    fn holds_now(&mut self, desk: &mut Desk, text: &str, place: Place) -> Result<bool, NoValue> {
         let names = self.engine.expression_names(text);
         let names = names.map_err(|error| self.report(desk, &error, text, Kind::Expression, place))?;
         let context = self.context(desk, &names, text, Kind::Expression, place)?;
@@ -258,7 +269,7 @@ impl<'a> Scope<'a> {
         place: Place,
     ) -> Result<Jinja, NoValue> {
         let mut values = Vec::new();
-        let mut is_late = false;
+        let (mut is_late, mut is_doubtful) = (false, false);
         if names.iter().any(|name| name == FACTS) {
             self.check_facts(desk, text, kind, place)?;
             is_late = !self.resolved.contains_key(FACTS);
@@ -275,12 +286,13 @@ impl<'a> Scope<'a> {
             }
             match self.lookup(desk, name, place) {
                 Ok(Lookup::Value(_, value)) => values.push((name.as_str(), value)),
-                Ok(Lookup::Unknown) => {}
+                Ok(Lookup::Unknown) => is_doubtful = true,
                 // What is wrong with the others is told all the same.
                 Err(NoValue::Late) => is_late = true,
                 Err(NoValue::Broken) => return Err(NoValue::Broken),
             }
         }
+        self.is_doubtful = is_doubtful;
         if is_late { Err(NoValue::Late) } else { Ok(Jinja::from_pairs(values)) }
     }
 

@@ -254,6 +254,11 @@ pub fn problem(
         let name = undefined(error);
         let at = locate(name, text, range.start, place, sources).unwrap_or(place);
         let problem = Problem::at(at, format!("`{name}` is not defined")).label("no variable of this name");
+        // `ports[facts.os.id]`: the table is there, and has no such entry.
+        if !name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.') {
+            let help = format!("add what is missing, or write {{{{ {name} | default(\"…\") }}}}");
+            return Problem { help: Some(help), ..problem.label("there is no such value") };
+        }
         let near = near::nearest(name, known.iter().copied()).filter(|_| name != "item");
         return problem.help(match (near, name.rsplit_once('.')) {
             (Some(near), _) => format!("did you mean `{near}`?"),

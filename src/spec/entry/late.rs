@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::super::at::At;
+use super::super::at::{At, Place};
 use super::super::desk::Desk;
 use super::super::problem::Problem;
 use super::super::scope::{NoValue, Reported, Scope};
@@ -58,10 +58,20 @@ pub(super) enum When {
     Holds,
     /// It is false: as it is written.
     Skips(String),
-    /// It stands on facts; whether it holds on any of the machines that are tried.
-    Late {
-        may_hold: bool,
-    },
+    /// It stands on facts.
+    Late(String, Place),
+}
+
+impl When {
+    /// Whether mistakes in the attributes are no mistakes, as far as can be known: `when: proxy is
+    /// defined` is there for attributes that speak of `proxy`.
+    pub(super) fn forgives(&self, desk: &mut Desk, scope: &mut Scope<'_>) -> bool {
+        match self {
+            When::Holds => false,
+            When::Skips(_) => true,
+            When::Late(text, place) => !scope.may_hold(desk, text, *place),
+        }
+    }
 }
 
 impl Context<'_> {
@@ -99,7 +109,7 @@ impl Context<'_> {
         match scope.holds(desk, text, node.place) {
             Ok(true) => Ok(When::Holds),
             Ok(false) => Ok(When::Skips(text.trim().to_owned())),
-            Err(NoValue::Late) => Ok(When::Late { may_hold: scope.may_hold(desk, text, node.place) }),
+            Err(NoValue::Late) => Ok(When::Late(text.to_owned(), node.place)),
             Err(NoValue::Broken) => Err(Reported),
         }
     }

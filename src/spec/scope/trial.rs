@@ -28,6 +28,7 @@ impl<'a> Scope<'a> {
                     resolved: self.resolved.clone(),
                     path: Vec::new(),
                     trials: Vec::new(),
+                    is_doubtful: false,
                     is_trial: true,
                 };
                 trial.resolved.retain(|_, state| !matches!(state, State::Late));
@@ -39,9 +40,15 @@ impl<'a> Scope<'a> {
         self.trials.iter_mut().map(&mut try_in).collect()
     }
 
+    /// Names that nobody declares may be declared for another host; all else that a trial can find
+    /// is the same on each, and one is enough.
+    pub(super) fn is_worth_a_trial(&self, desk: &mut Desk, place: Place) -> bool {
+        desk.tried.insert(place) || self.is_doubtful
+    }
+
     /// Whether an expression that stands on facts holds on any of the machines it is tried with.
     pub fn may_hold(&mut self, desk: &mut Desk, text: &str, place: Place) -> bool {
-        self.tried(|trial| trial.holds(desk, text, place)).iter().any(|holds| *holds != Ok(false))
+        self.tried(|trial| trial.holds_now(desk, text, place)).iter().any(|holds| *holds != Ok(false))
     }
 
     /// Whether no machine's facts could mend it: a name that nobody declares, a filter that there
