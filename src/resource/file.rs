@@ -115,7 +115,7 @@ impl Resource for File {
         }
     }
 
-    fn can_wait(&self) -> bool {
+    fn can_wait() -> bool {
         false
     }
 

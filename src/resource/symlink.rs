@@ -62,7 +62,7 @@ impl Resource for Symlink {
         }
     }
 
-    fn can_wait(&self) -> bool {
+    fn can_wait() -> bool {
         false
     }
 
