@@ -1,5 +1,5 @@
 # converge: what a person types. README.md says what each is for.
-.PHONY: all build agent test unit demo lab bench clean check
+.PHONY: all build agent test unit demo lab bench soak clean check
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
 AGENT := converge-agent-$(shell uname -m)
@@ -42,6 +42,12 @@ check:
 
 bench: build
 	cargo bench --bench noop --bench load
+
+# Random specs on random machines, with faults. `SEEDS=n make soak` repeats one round; `MINUTES=n`
+# is for how long, from that seed on.
+soak:
+	SOAK_SEED=$(SEEDS) SOAK_MINUTES=$(or $(MINUTES),$(if $(SEEDS),,10)) \
+		cargo test --release --test soak -- --nocapture every_spec
 
 clean:
 	cargo clean

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::failure::{Detail, Failure};
-use crate::lock::LockRefusal;
 use crate::lock::{self, MachineLock};
+use crate::lock::{Holder, LockRefusal};
 use crate::resource::{AnyResource, Check, Needed};
 use crate::system::System;
 use crate::system::commands::Invocation;
@@ -143,11 +143,20 @@ fn give_up_overdue(shared: &Arc<Shared>) {
 
 fn carry_out(shared: &Shared, request: Request) -> Outcome {
     let system = shared.system.within(request.timeout.get());
-    let operation = AssertUnwindSafe(|| match &request.operation {
-        Operation::Check(resource) => Outcome::Checked(resource.as_resource().check(&system)),
-        Operation::Apply(resource, needed) => Outcome::Checked(apply(&system, resource, needed)),
-        Operation::Explain(resource, evidence) => Outcome::Explained(explain(&system, resource, evidence)),
-        Operation::Lock(holder) => Outcome::Locked(take_lock(shared, holder)),
+    operate(&system, &request.operation, |holder| take_lock(shared, holder))
+}
+
+/// Carries out one operation, to its end, on this thread.
+pub fn operate(
+    system: &System,
+    operation: &Operation,
+    take_lock: impl FnOnce(&Holder) -> Result<(), LockRefusal>,
+) -> Outcome {
+    let operation = AssertUnwindSafe(|| match operation {
+        Operation::Check(resource) => Outcome::Checked(resource.as_resource().check(system)),
+        Operation::Apply(resource, needed) => Outcome::Checked(apply(system, resource, needed)),
+        Operation::Explain(resource, evidence) => Outcome::Explained(explain(system, resource, evidence)),
+        Operation::Lock(holder) => Outcome::Locked(take_lock(holder)),
     });
     catch_unwind(operation).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
@@ -165,7 +174,7 @@ fn apply(system: &System, resource: &AnyResource, needed: &Needed) -> Result<Che
     resource.as_resource().check(system)
 }
 
-fn take_lock(shared: &Shared, holder: &crate::lock::Holder) -> Result<(), LockRefusal> {
+fn take_lock(shared: &Shared, holder: &Holder) -> Result<(), LockRefusal> {
     let mut lock = guard(&shared.lock);
     if lock.is_none() {
         *lock = lock::machine(&shared.system, holder)?;

@@ -6,6 +6,7 @@ use crate::wire::{Hello, Request};
 use crate::worker::Workers;
 
 pub struct LocalNode {
+    system: System,
     hello: Hello,
     workers: Option<Workers>,
 }
@@ -13,7 +14,11 @@ pub struct LocalNode {
 impl LocalNode {
     /// Asks the machine for its facts.
     pub fn reach() -> LocalNode {
-        LocalNode { hello: Hello::of_this_machine(), workers: None }
+        LocalNode::on(System::machine(), Hello::of_this_machine())
+    }
+
+    pub fn on(system: System, hello: Hello) -> LocalNode {
+        LocalNode { system, hello, workers: None }
     }
 }
 
@@ -27,7 +32,7 @@ impl Node for LocalNode {
     }
 
     fn listen(&mut self, to: Box<dyn Fn(FromNode) + Send>) {
-        self.workers = Some(Workers::start(System::machine(), replies_to(to)));
+        self.workers = Some(Workers::start(self.system.clone(), replies_to(to)));
     }
 
     fn close(&mut self) {

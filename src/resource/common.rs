@@ -1,5 +1,7 @@
 //! What several types share: their `state`, and owner, group and mode.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Change, Failure, Lack, Links, Thing};
@@ -15,6 +17,37 @@ pub enum Presence {
     #[default]
     Present,
     Absent,
+}
+
+/// What the spec declares around a path. Filled in by the loader.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Surroundings {
+    /// The nearest declared path above it: what is missing below that is made with this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<AbsPath>,
+    #[serde(default)]
+    pub handed: HandedDown,
+    /// For `recurse`: what has a resource of its own below it; true: with all that is in it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub below: BTreeMap<AbsPath, bool>,
+}
+
+/// What directories with `recurse` say of all that lies below them: it holds for what a resource
+/// there does not say itself, so that a new file is right at once.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct HandedDown {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+}
+
+impl Surroundings {
+    pub fn is_empty(&self) -> bool {
+        *self == Surroundings::default()
+    }
 }
 
 pub fn yes() -> bool {
@@ -123,12 +156,20 @@ pub fn in_the_way(path: &AbsPath, there: Kind, wanted: &str) -> Failure {
         .help("move it away, or let converge replace it with `force: true`")
 }
 
-/// The directory that something would be made in is not there.
-pub fn no_parent(parent: &AbsPath) -> Lack {
+/// The directory that `path` would be made in is not there; `missing` is the topmost one of
+/// those on the way that are not, and all of them have to be.
+pub fn no_parent(path: &AbsPath, missing: &AbsPath) -> Lack {
+    // Behind a link on the way it has another name.
+    let wanted = path.parent().filter(|_| path.is_below(missing)).unwrap_or_else(|| missing.clone());
+    Lack { what: format!("its directory {missing} does not exist"), ..no_directory(&wanted) }
+}
+
+/// A directory that something stands on is not there.
+pub fn no_directory(path: &AbsPath) -> Lack {
     Lack {
-        thing: Thing::Path(parent.clone()),
-        what: format!("its directory {parent} does not exist"),
-        help: format!("declare it: `- directory: {parent}`"),
+        thing: Thing::Path(path.clone()),
+        what: format!("its directory {path} does not exist"),
+        help: format!("declare it: `- directory: {path}`"),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::common::{in_the_way, no_parent};
+use super::common::{in_the_way, no_directory};
 use super::debt::{note, note_path};
 use super::{Action, Change, Check, Detail, Failure, Invalid, Lack, Links, Needed, Resource, Thing};
 use crate::attribute::{AbsPath, Span};
@@ -389,7 +389,7 @@ impl Domain {
         match (wanted, links.is_empty()) {
             (true, true) => {
                 match system.see(&link)? {
-                    Seen::NoParent(parent) => lacks.push(no_parent(&parent)),
+                    Seen::NoParent(parent) => lacks.push(no_directory(&parent)),
                     Seen::There(Meta { kind, .. }) if kind != Kind::Symlink => {
                         return Err(in_the_way(&link, kind, "a link to its configuration")
                             .help(format!("move {link} away")));

@@ -4,7 +4,9 @@ use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
-use super::common::{Ownership, Presence, in_the_way, is_false, no_parent, nothing_lacking, only_changed};
+use super::common::{
+    Ownership, Presence, Surroundings, in_the_way, is_false, no_parent, nothing_lacking, only_changed,
+};
 use super::{Action, Change, Check, Failure, Invalid, Links, Needed, Resource, SourceSlot, Thing};
 use crate::attribute::{AbsPath, CommandLine, Content, Mode, sha256_hex};
 use crate::system::System;
@@ -13,6 +15,9 @@ use crate::system::files::{Access, Kind, Meta, Seen};
 
 /// Larger files are compared by their hash only, and shown without a difference.
 const SHOWN: u64 = 64 * 1024;
+
+/// The mode of a new file.
+const NEW: u32 = 0o644;
 
 /// A plain file.
 ///
@@ -50,7 +55,9 @@ pub struct File {
     pub template: Option<String>,
 
     /// The user that owns it: a name or a number. Without it, who owns the file is left alone; a new
-    /// file belongs to root, or to the user that converge runs as on the host.
+    /// file belongs to root, or to the user that converge runs as on the host. With another owner or
+    /// group a file loses its setuid and setgid bits (the kernel sees to that), unless `mode`
+    /// declares them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 
@@ -84,6 +91,11 @@ pub struct File {
     /// replaced.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
+
+    /// Filled in by the loader.
+    #[serde(default, rename = "_surroundings", skip_serializing_if = "Surroundings::is_empty")]
+    #[cfg_attr(feature = "controller", schemars(skip))]
+    pub surroundings: Surroundings,
 }
 
 impl File {
@@ -96,8 +108,15 @@ impl File {
   mode: 644
 ";
 
-    fn ownership(&self) -> Ownership<'_> {
-        Ownership { owner: self.owner.as_deref(), group: self.group.as_deref(), mode: self.mode }
+    /// As declared here, else by a directory with `recurse` above.
+    fn ownership(&self, there: Option<&Meta>) -> Ownership<'_> {
+        let handed = &self.surroundings.handed;
+        let current = there.map_or(Mode::from_bits(NEW), |there| there.mode);
+        Ownership {
+            owner: self.owner.as_deref().or(handed.owner.as_deref()),
+            group: self.group.as_deref().or(handed.group.as_deref()),
+            mode: self.mode.or(handed.mode.map(|mode| mode.for_file_below(current))),
+        }
     }
 }
 
@@ -108,7 +127,7 @@ impl Resource for File {
 
     fn links(&self) -> Links {
         let links = Links::default().provides(Thing::Path(self.path.clone()));
-        let links = self.ownership().link(links.removal(self.state == Presence::Absent));
+        let links = self.ownership(None).link(links.removal(self.state == Presence::Absent));
         match self.path.parent() {
             Some(parent) => links.stands_on(Thing::Path(parent), "its parent directory"),
             None => links,
@@ -175,6 +194,10 @@ impl Resource for File {
         vec![self.path.clone()]
     }
 
+    fn surroundings(&mut self) -> Option<&mut Surroundings> {
+        Some(&mut self.surroundings)
+    }
+
     fn sources(&mut self) -> Vec<SourceSlot<'_>> {
         // One of them at most, so that they share the slot for what is read.
         if self.source.is_some() {
@@ -195,10 +218,10 @@ impl Resource for File {
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
-        let seen = system.see(&self.path)?;
         if self.state == Presence::Absent {
-            return self.check_absent(system, &seen);
+            return self.check_absent(system, &system.see_to_remove(&self.path)?);
         }
+        let seen = system.see(&self.path)?;
         let there = match seen {
             Seen::There(there) => there,
             Seen::Absent => return self.creation(system, None, None),
@@ -210,9 +233,10 @@ impl Resource for File {
             Kind::Directory if !system.list(&self.path)?.is_empty() => return Err(self.full_directory()),
             kind => return self.creation(system, None, Some(kind)),
         }
-        let resolved = self.ownership().resolve(system)?;
+        let ownership = self.ownership(Some(&there));
+        let resolved = ownership.resolve(system)?;
         let mut changes: Vec<Change> = self.content_change(system, &there)?.into_iter().collect();
-        changes.extend(self.ownership().changes(system, &resolved, Some(&there)));
+        changes.extend(ownership.changes(system, &resolved, Some(&there)));
         if changes.is_empty() {
             return Ok(Check::Holds);
         }
@@ -230,12 +254,12 @@ impl Resource for File {
                 _ => system.remove_file(&self.path),
             };
         }
-        let resolved = self.ownership().resolve(system)?;
+        let old = there.filter(|there| there.kind == Kind::File);
+        let resolved = self.ownership(old.as_ref()).resolve(system)?;
         nothing_lacking(&resolved.lacks)?;
         if needed.action == Action::Change && !needed.has("content") && !needed.has("state") {
             return system.set_access(&self.path, only_changed(resolved.access, &needed.changes));
         }
-        let old = there.filter(|there| there.kind == Kind::File);
         let access = Access {
             uid: resolved.access.uid.or(old.as_ref().map(|old| old.uid)),
             gid: resolved.access.gid.or(old.as_ref().map(|old| old.gid)),
@@ -286,14 +310,15 @@ impl File {
         missing: Option<&AbsPath>,
         in_place_of: Option<Kind>,
     ) -> Result<Check, Failure> {
-        let mut resolved = self.ownership().resolve(system)?;
+        let ownership = self.ownership(None);
+        let mut resolved = ownership.resolve(system)?;
         let was = in_place_of.map_or_else(|| "absent".to_owned(), |kind| kind.to_string());
         let mut changes = vec![Change::from_to("state", was, "present")];
         if let Some(content) = &self.content {
             changes.push(Change::new("content", None, Some(content.summary())));
         }
-        changes.extend(self.ownership().changes(system, &resolved, None));
-        resolved.lacks.extend(missing.map(no_parent));
+        changes.extend(ownership.changes(system, &resolved, None));
+        resolved.lacks.extend(missing.map(|missing| no_parent(&self.path, missing)));
         let action = if in_place_of.is_some() { Action::Change } else { Action::Create };
         Ok(Check::Needs(Needed { action, changes, lacks: resolved.lacks }))
     }

@@ -29,6 +29,7 @@ pub use check::{Action, Change, Check, Lack, Needed, Thing, Waiting};
 
 use crate::attribute::{AbsPath, Content, Trigger};
 use crate::system::System;
+use common::{HandedDown, Surroundings};
 
 /// The limit of one operation where neither the spec nor the type names one.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
@@ -114,6 +115,22 @@ pub trait Resource {
     /// the spec declares below it.
     fn purges(&mut self) -> Option<(AbsPath, &mut Vec<AbsPath>)> {
         None
+    }
+
+    /// For what lies at a path and may lie below a directory with `recurse`: where the loader puts
+    /// what is declared around it.
+    fn surroundings(&mut self) -> Option<&mut Surroundings> {
+        None
+    }
+
+    /// What it says of all that lies below its path.
+    fn hands_down(&self) -> Option<HandedDown> {
+        None
+    }
+
+    /// What lies below its path lies where it points to: before that is so, nobody can look there.
+    fn leads_elsewhere(&self) -> bool {
+        false
     }
 
     /// In a plan: what follows for it, now in state, when the content behind `attribute`

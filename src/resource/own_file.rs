@@ -18,7 +18,9 @@ pub fn compare(system: &System, path: &AbsPath, wanted: &Content) -> Result<Diff
     let created = Change::new("content", None, Some(wanted.summary()));
     match system.see(path)? {
         Seen::Absent => Ok(Difference { change: Some(created), lack: None }),
-        Seen::NoParent(parent) => Ok(Difference { change: Some(created), lack: Some(no_parent(&parent)) }),
+        Seen::NoParent(parent) => {
+            Ok(Difference { change: Some(created), lack: Some(no_parent(path, &parent)) })
+        }
         Seen::There(Meta { kind: Kind::File, .. }) => {
             let bytes = system.read_file(path)?;
             let sha256 = sha256_hex(&bytes);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::common::{Presence, in_the_way, is_false, no_parent};
+use super::common::{Presence, Surroundings, in_the_way, is_false, no_parent};
 use super::{Action, Change, Check, Failure, Invalid, Links, Needed, Resource, Thing};
 use crate::attribute::AbsPath;
 use crate::system::System;
@@ -37,6 +37,11 @@ pub struct Symlink {
     /// replaced.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
+
+    /// Filled in by the loader.
+    #[serde(default, rename = "_surroundings", skip_serializing_if = "Surroundings::is_empty")]
+    #[cfg_attr(feature = "controller", schemars(skip))]
+    pub surroundings: Surroundings,
 }
 
 impl Symlink {
@@ -85,14 +90,21 @@ impl Resource for Symlink {
         }
     }
 
+    fn surroundings(&mut self) -> Option<&mut Surroundings> {
+        Some(&mut self.surroundings)
+    }
+
+    fn leads_elsewhere(&self) -> bool {
+        true
+    }
+
     fn content_paths(&self) -> Vec<AbsPath> {
         vec![self.path.clone()]
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
-        let seen = system.see(&self.path)?;
         if self.state == Presence::Absent {
-            return match seen {
+            return match system.see_to_remove(&self.path)? {
                 Seen::There(Meta { kind: Kind::Symlink, .. }) => {
                     let target = system.link_target(&self.path)?;
                     Ok(Check::needs(Action::Remove, vec![Change::new("target", Some(target), None)]))
@@ -110,7 +122,7 @@ impl Resource for Symlink {
             };
         }
         let wanted = self.target.clone().unwrap_or_default();
-        match seen {
+        match system.see(&self.path)? {
             Seen::There(Meta { kind: Kind::Symlink, .. }) => {
                 let target = system.link_target(&self.path)?;
                 let changed = target != wanted;
@@ -149,7 +161,7 @@ impl Symlink {
     fn creation(&self, target: String, missing: Option<&AbsPath>) -> Check {
         let changes =
             vec![Change::from_to("state", "absent", "present"), Change::new("target", None, Some(target))];
-        let lacks = missing.map(no_parent).into_iter().collect();
+        let lacks = missing.map(|missing| no_parent(&self.path, missing)).into_iter().collect();
         Check::Needs(Needed { action: Action::Create, changes, lacks })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::walk::{HostState, INTERRUPTED, Phase, Standing, Walk};
-use crate::attribute::Span;
+use crate::attribute::{AbsPath, Span};
 use crate::event::{Event, ResourceReport, Status};
 use crate::graph::{Reason, Vertex};
 use crate::resource::{Action, Change, Check, Detail, Failure, Lack, Needed, Thing};
@@ -24,6 +24,9 @@ impl Walk<'_> {
     /// Its dependencies are settled.
     pub(super) fn item_turn(&mut self, item: usize) {
         let vertex = Vertex::Item(item);
+        if self.items[item].phase == Phase::Settled {
+            return;
+        }
         self.items[item].has_turn = true;
         self.items[item].began = Instant::now();
         if let Some(condition) = self.item(item).skipped_by_when.clone() {
@@ -94,17 +97,26 @@ impl Walk<'_> {
     }
 
     fn judge_in_plan(&mut self, item: usize, found: Result<Check, Failure>) {
+        if let Some(until) = self.behind_a_pending_link(item) {
+            return self.unknown(item, until, Vec::new());
+        }
         let until = self.pending_on(Vertex::Item(item));
         match (found, until) {
             (Ok(Check::Holds), _) => match self.consequences(item) {
                 Some(needed) => self.planned(item, needed),
                 None => self.end(item, Status::Ok, End::default(), Standing::Holds { fresh: false }),
             },
-            (Ok(Check::Needs(needed)), _) => {
+            (Ok(Check::Needs(needed)), until) => {
                 match needed.lacks.iter().find(|lack| !self.will_be_provided(item, lack)) {
                     Some(lack) => {
+                        if let Some(maker) = self.maker_to_come(item, lack) {
+                            return self.await_maker(item, maker, Some(Ok(Check::Needs(needed))));
+                        }
                         let failure = Failure::new(lack.what.clone()).help(lack.help.clone());
-                        self.fail(item, failure);
+                        match until.filter(|_| self.lies_behind_a_link(item, lack)) {
+                            Some(until) => return self.unknown(item, until, Vec::new()),
+                            None => self.fail(item, failure),
+                        }
                     }
                     None => self.planned(item, needed),
                 }
@@ -116,7 +128,7 @@ impl Walk<'_> {
                     item,
                     Status::Unknown,
                     end,
-                    Standing::Pending { until, changed: false, begins: false },
+                    Standing::Pending { until, changed: false, begins: false, replaces: false },
                 );
             }
             (Ok(Check::Waits(_)) | Err(_), Some(until)) => self.unknown(item, until, Vec::new()),
@@ -127,13 +139,14 @@ impl Walk<'_> {
     fn planned(&mut self, item: usize, needed: Needed) {
         let becomes = needed.change("state").and_then(|change| change.to.as_deref());
         let begins = becomes.is_some();
+        let replaces = begins && needed.action == Action::Change;
         let until = match becomes {
             Some(state) => format!("{} is {state}", self.spec.id(item)),
             None => format!("{} is done", self.spec.id(item)),
         };
         let changes = self.with_new_text(item, needed.changes);
         let end = End { action: Some(needed.action), changes, ..End::default() };
-        self.end(item, Status::Changed, end, Standing::Pending { until, changed: true, begins });
+        self.end(item, Status::Changed, end, Standing::Pending { until, changed: true, begins, replaces });
     }
 
     fn judge_in_apply(&mut self, item: usize, found: Result<Check, Failure>) {
@@ -150,6 +163,9 @@ impl Walk<'_> {
             }
             (Ok(Check::Needs(needed)), None) => match needed.lacks.first() {
                 Some(lack) => {
+                    if let Some(maker) = self.maker_to_come(item, lack) {
+                        return self.await_maker(item, maker, None);
+                    }
                     let reason = lack.what.clone();
                     let failure = Failure::new(reason.clone()).help(lack.help.clone());
                     if lack.thing.may_come_up() {
@@ -241,7 +257,12 @@ impl Walk<'_> {
 
     fn unknown(&mut self, item: usize, until: String, details: Vec<Detail>) {
         let end = End { reason: Some(format!("not known until {until}")), details, ..End::default() };
-        self.end(item, Status::Unknown, end, Standing::Pending { until, changed: false, begins: false });
+        self.end(
+            item,
+            Status::Unknown,
+            end,
+            Standing::Pending { until, changed: false, begins: false, replaces: false },
+        );
     }
 
     pub(super) fn settle_interrupted(&mut self, item: usize) {
@@ -308,6 +329,93 @@ impl Walk<'_> {
 
     /// In a plan: a resource that comes before this one will make the thing.
     fn will_be_provided(&self, item: usize, lack: &Lack) -> bool {
+        self.pending_before(item, |provider| self.provides(provider, lack)).is_some()
+            || self.makers(item, lack).any(|maker| {
+                matches!(self.outcomes.get(&Vertex::Item(maker)), Some(Standing::Pending { .. }))
+            })
+    }
+
+    /// A directory that nothing declares is made with one below it. There is no order between that
+    /// one and what else lies in the directory (mostly it is there): it is only awaited where the
+    /// directory is found missing.
+    fn makers(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
+        let host = self.spec.items[item].host;
+        let is_removal = self.item(item).resource.as_resource().links().is_removal;
+        let parent = self.path_of(item).and_then(|path| path.parent());
+        let wanted = match &lack.thing {
+            // A removal lacks that something else is gone.
+            Thing::Path(path) if !is_removal => Some(path.clone()),
+            _ => None,
+        };
+        (0..self.spec.items.len()).filter(move |other| {
+            let declared = self.item(*other);
+            let makes = |made: &AbsPath| {
+                let is_for = |path: &AbsPath| made == path || made.is_below(path);
+                wanted.as_ref().is_some_and(is_for) || wanted.is_some() && parent.as_ref().is_some_and(is_for)
+            };
+            *other != item
+                && declared.host == host
+                && declared.resource.type_word() == "directory"
+                && !declared.resource.as_resource().links().is_removal
+                && self.path_of(*other).is_some_and(|made| makes(&made))
+        })
+    }
+
+    /// One of these that is not settled yet, and does not wait for this one itself.
+    fn maker_to_come(&self, item: usize, lack: &Lack) -> Option<usize> {
+        let is_open = |maker: &usize| {
+            let vertex = Vertex::Item(*maker);
+            self.selection.is_involved(vertex) && !self.outcomes.contains_key(&vertex)
+        };
+        let mut makers = self.makers(item, lack).filter(is_open).peekable();
+        makers.peek()?;
+        let mut behind = std::collections::HashSet::from([Vertex::Item(item)]);
+        let mut open = vec![Vertex::Item(item)];
+        while let Some(vertex) = open.pop() {
+            let dependents = self.spec.graph.dependents(vertex).map(|(other, _)| other);
+            open.extend(dependents.filter(|other| behind.insert(*other)));
+        }
+        makers.find(|maker| !behind.contains(&Vertex::Item(*maker)))
+    }
+
+    /// It has its turn again when that one is settled.
+    fn await_maker(&mut self, item: usize, maker: usize, found: Option<Result<Check, Failure>>) {
+        self.items[item].phase = Phase::Idle;
+        self.items[item].found = found;
+        self.awaiting.push((Vertex::Item(maker), item));
+    }
+
+    /// In a plan: it lies below a link that does not point yet where it will, or that is to be a
+    /// directory, so that what is seen there now is something else.
+    fn behind_a_pending_link(&self, item: usize) -> Option<String> {
+        let link = self.pending_before(item, |other| {
+            let standing = self.outcomes.get(&Vertex::Item(other));
+            // A directory may come in place of a link.
+            let replaces = matches!(standing, Some(Standing::Pending { replaces: true, .. }));
+            (replaces || self.item(other).resource.as_resource().leads_elsewhere())
+                && self.path_of(other).zip(self.path_of(item)).is_some_and(|(link, own)| own.is_below(&link))
+        })?;
+        Some(format!("{} is in place", self.spec.id(link)))
+    }
+
+    /// What it lacks is the directory that a link on its way points to. Whether something before it
+    /// makes that by the link's name cannot be seen here.
+    fn lies_behind_a_link(&self, item: usize, lack: &Lack) -> bool {
+        let Thing::Path(missing) = &lack.thing else { return false };
+        self.path_of(item).is_some_and(|own| !own.is_below(missing))
+    }
+
+    fn path_of(&self, item: usize) -> Option<AbsPath> {
+        let links = self.item(item).resource.as_resource().links();
+        links.provides.into_iter().find_map(|thing| match thing {
+            Thing::Path(path) => Some(path),
+            _ => None,
+        })
+    }
+
+    /// In a plan: what comes before this one on the same host, is yet to be done, and is so.
+    fn pending_before(&self, item: usize, is_so: impl Fn(usize) -> bool) -> Option<usize> {
+        self.pending_on(Vertex::Item(item))?;
         let host = self.spec.items[item].host;
         let mut open = vec![Vertex::Item(item)];
         let mut seen = std::collections::HashSet::new();
@@ -317,21 +425,23 @@ impl Walk<'_> {
                     continue;
                 }
                 open.push(before);
-                let Vertex::Item(provider) = before else { continue };
+                let Vertex::Item(other) = before else { continue };
                 let is_pending = matches!(self.outcomes.get(&before), Some(Standing::Pending { .. }));
-                if is_pending && self.spec.items[provider].host == host && self.provides(provider, lack) {
-                    return true;
+                if is_pending && self.spec.items[other].host == host && is_so(other) {
+                    return Some(other);
                 }
             }
         }
-        false
+        None
     }
 
     fn provides(&self, provider: usize, lack: &Lack) -> bool {
-        let links = self.item(provider).resource.as_resource().links();
-        links.provides.iter().any(|thing| match (thing, &lack.thing) {
-            // A directory makes its missing parents too.
-            (Thing::Path(made), Thing::Path(missing)) => made == missing || made.is_below(missing),
+        let resource = &self.item(provider).resource;
+        let makes_parents = resource.type_word() == "directory";
+        resource.as_resource().links().provides.iter().any(|thing| match (thing, &lack.thing) {
+            (Thing::Path(made), Thing::Path(missing)) => {
+                made == missing || makes_parents && made.is_below(missing)
+            }
             (made, missing) => made == missing,
         })
     }

@@ -45,8 +45,8 @@ pub(super) enum Standing {
     /// be looked at again.
     Holds { fresh: bool },
     /// In a plan: it would be changed, or cannot be known yet. What it will be then, and whether
-    /// it comes into being (or up) by that.
-    Pending { until: String, changed: bool, begins: bool },
+    /// it comes into being (or up) by that, in place of something else.
+    Pending { until: String, changed: bool, begins: bool, replaces: bool },
     /// It failed, was skipped, or is out of reach. The one that began it.
     Missed { root: String },
 }
@@ -113,6 +113,8 @@ pub struct Walk<'a> {
     pub(super) awaits_ending: Vec<bool>,
     pub(super) items: Vec<ItemState>,
     ready: VecDeque<Vertex>,
+    /// Items that have their turn again when another one is settled.
+    pub(super) awaiting: Vec<(Vertex, usize)>,
     pub(super) timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     pub(super) in_flight: HashMap<u64, InFlight>,
     pub(super) busy: Vec<usize>,
@@ -174,6 +176,7 @@ impl<'a> Walk<'a> {
             awaits_ending: vec![false; hosts],
             items: spec.items.iter().map(|_| item()).collect(),
             ready,
+            awaiting: Vec::new(),
             timers: BinaryHeap::new(),
             in_flight: HashMap::new(),
             busy: vec![0; hosts],
@@ -302,7 +305,7 @@ impl<'a> Walk<'a> {
         self.hosts[host] = HostState::Unknown { until: until.clone() };
         let reason = format!("not known until {until}");
         self.host_report(host, HostStatus::Unknown, Some(reason), None);
-        let standing = Standing::Pending { until, changed: false, begins: false };
+        let standing = Standing::Pending { until, changed: false, begins: false, replaces: false };
         self.settle(Vertex::Host(host), standing);
     }
 
@@ -416,6 +419,8 @@ impl<'a> Walk<'a> {
             return;
         }
         self.open -= 1;
+        let again = self.awaiting.extract_if(.., |(maker, _)| *maker == vertex);
+        self.ready.extend(again.map(|(_, item)| Vertex::Item(item)));
         let mut after: Vec<Vertex> = self.spec.graph.dependents(vertex).map(|(other, _)| other).collect();
         after.sort_unstable();
         after.dedup();

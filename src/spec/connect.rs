@@ -8,6 +8,7 @@ use super::desk::Desk;
 use super::entry::Draft;
 use super::problem::Problem;
 use super::reference::Resolver;
+use super::surround::surround;
 use crate::attribute::{AbsPath, Trigger};
 use crate::graph::{Edge, Reason, Vertex};
 use crate::resource::{Links, Thing};
@@ -73,6 +74,20 @@ impl Web {
         near.filter(|((_, other), _)| other.is_below(path)).flat_map(|(_, items)| items.clone()).collect()
     }
 
+    /// Of what goes together with the directory it lies in: what is nearest above and stays. Where
+    /// that is a link yet, and is to be a directory, nothing is removed through the link.
+    fn kept_above(&self, host: usize, thing: &Thing, item: usize) -> Vec<usize> {
+        let stays = |found: &Vec<usize>| found.iter().any(|other| !self.links[*other].is_removal);
+        let Thing::Path(path) = thing else { return Vec::new() };
+        if !self.links[item].is_removal || stays(&self.below(host, thing, item)) {
+            return Vec::new();
+        }
+        let above = path.ancestors().map(|above| self.others(host, Thing::Path(above), item));
+        let mut found = above.into_iter().find(stays).unwrap_or_default();
+        found.retain(|other| !self.links[*other].is_removal);
+        found
+    }
+
     /// The edges that follow from what resources are. A pair that a trigger has joined already
     /// needs no second reason.
     pub fn implied(&self, drafts: &[Draft], edges: &mut Vec<Edge<Place>>) {
@@ -101,11 +116,15 @@ impl Web {
                         false => Edge::new(below, vertex, Reason::Implied(why), draft.place),
                     });
                 }
+                for provider in self.kept_above(draft.host, thing, item) {
+                    edges.push(Edge::new(Vertex::Item(provider), vertex, Reason::Implied(why), draft.place));
+                }
             }
         }
     }
 
-    /// Tells each directory that is purged what the spec declares below it.
+    /// Tells each directory that is purged what the spec declares below it, and everything what is
+    /// declared around it.
     pub fn purges(&self, drafts: &mut [Draft]) {
         let purging: Vec<(usize, AbsPath)> = (0..drafts.len())
             .filter_map(|item| Some((item, drafts[item].resource.as_resource_mut().purges()?.0)))
@@ -121,6 +140,9 @@ impl Web {
                     Thing::Path(path) if path.is_below(&directory) => Some(path.clone()),
                     _ => None,
                 }));
+                // What a command creates is declared by it, though it provides no such thing.
+                let made = drafts[other].resource.as_resource().content_paths();
+                kept.extend(made.into_iter().filter(|path| path.is_below(&directory)));
             }
             kept.sort();
             kept.dedup();
@@ -128,6 +150,7 @@ impl Web {
                 *paths = kept;
             }
         }
+        surround(drafts);
     }
 }
 

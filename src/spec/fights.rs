@@ -4,6 +4,7 @@ use super::connect::Web;
 use super::desk::Desk;
 use super::entry::Draft;
 use super::problem::Problem;
+use crate::attribute::AbsPath;
 use crate::resource::Thing;
 
 impl Web {
@@ -21,6 +22,10 @@ impl Web {
                     }
                 }
             }
+            if let Some(file) = self.file_above(drafts, item) {
+                below_a_file(desk, draft, &drafts[file]);
+                continue;
+            }
             for (provider, why) in self.gone_below(draft.host, item) {
                 let below = &drafts[provider];
                 if below.is_certain() && below.resource.type_word() != "mount" {
@@ -28,6 +33,24 @@ impl Web {
                 }
             }
         }
+    }
+
+    /// Something that is declared a file, and that this one would lie in.
+    fn file_above(&self, drafts: &[Draft], item: usize) -> Option<usize> {
+        let draft = &drafts[item];
+        let paths = self.links[item].provides.iter().filter_map(|thing| match thing {
+            Thing::Path(path) => Some(path),
+            _ => None,
+        });
+        paths
+            .flat_map(AbsPath::ancestors)
+            .flat_map(|above| self.others(draft.host, Thing::Path(above), item))
+            .find(|other| {
+                let other_draft = &drafts[*other];
+                other_draft.resource.type_word() == "file"
+                    && !self.links[*other].is_removal
+                    && other_draft.is_certain()
+            })
     }
 
     /// What is declared to be gone, and is what `item`, which is not, stands on.
@@ -62,6 +85,16 @@ fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
         Problem::at(second.place, what)
             .label(format!("a `{b}` here"))
             .also(first.place, format!("a `{a}` here"))
+            .help("a path is one thing: keep one of them"),
+    );
+}
+
+fn below_a_file(desk: &mut Desk, draft: &Draft, file: &Draft) {
+    let (id, file_id) = (draft.resource.id(), file.resource.id());
+    desk.report(
+        Problem::at(draft.place, format!("`{id}` lies below `{file_id}`, which is no directory"))
+            .label("nothing lies below a file")
+            .also(file.place, "declared as a file here")
             .help("a path is one thing: keep one of them"),
     );
 }

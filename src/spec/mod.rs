@@ -36,6 +36,7 @@ mod scalar;
 mod scope;
 mod secret_source;
 mod stand_in;
+mod surround;
 mod template;
 mod vault;
 mod whole;

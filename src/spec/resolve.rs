@@ -54,8 +54,11 @@ impl Spec {
         let mut there = self.read_again(&mut desk, on_host, host, facts, &mut results);
         self.judge(&mut desk, host, &mut there, &mut results);
         for (number, mut draft) in there {
-            // What a purged directory keeps stands on what else is there.
-            if draft.late.is_some() || draft.resource.as_resource_mut().purges().is_some() {
+            // What a purged directory keeps, and what is handed down to a path, stands on what else
+            // is there.
+            let resource = draft.resource.as_resource_mut();
+            let has_neighbours = resource.purges().is_some() || resource.surroundings().is_some();
+            if draft.late.is_some() || has_neighbours {
                 let item = draft.into_item(host, self.items[number].location.clone());
                 results.entry(number).or_insert(Ok(item));
             }

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::System;
@@ -131,6 +132,8 @@ impl System {
     /// Runs a program to its end, or kills its process group at the operation's deadline.
     /// Fails where it could not be started or did not end; a non-zero exit is the caller's.
     pub fn run(&self, invocation: &Invocation) -> Result<Output, Failure> {
+        let told = |errno: Errno| Failure::io(format!("cannot run `{}`", invocation.shown()), &errno.into());
+        self.before("run").map_err(told)?;
         let mut child = self.spawn(invocation)?;
         let group = Group::of(&child);
         let readers = [
@@ -160,6 +163,7 @@ impl System {
         // A child of the program may hold the pipes open; it has had its chance.
         let [stdout, stderr] =
             readers.map(|reader| reader.map(|r| gather(r, self.deadline)).unwrap_or_default());
+        self.before("end of run").map_err(told)?;
         Ok(Output { status, stdout, stderr })
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -74,24 +74,44 @@ pub struct Access {
 }
 
 /// An open directory, and a name in it.
-pub struct Spot {
+pub struct Spot<'a> {
+    system: &'a System,
     directory: OwnedFd,
     name: String,
     path: AbsPath,
 }
 
-enum Walk {
-    Found(Spot),
+enum Walk<'a> {
+    Found(Spot<'a>),
+    /// Something on the way is no directory: nothing lies below it.
+    Blocked(AbsPath, Kind),
     Missing(AbsPath),
 }
 
 impl System {
     pub fn see(&self, path: &AbsPath) -> Result<Seen, Failure> {
-        let spot = match self.walk(path)? {
+        match self.walk(path)? {
+            Walk::Blocked(step, kind) => Err(blocked(path, &step, kind)),
+            walked => self.see_at(path, walked),
+        }
+    }
+
+    /// The same for what is to be gone: below a file there is nothing.
+    pub fn see_to_remove(&self, path: &AbsPath) -> Result<Seen, Failure> {
+        let walked = self.walk(path)?;
+        self.see_at(path, walked)
+    }
+
+    fn see_at(&self, path: &AbsPath, walked: Walk<'_>) -> Result<Seen, Failure> {
+        let spot = match walked {
             Walk::Found(spot) => spot,
             Walk::Missing(parent) => return Ok(Seen::NoParent(parent)),
+            Walk::Blocked(..) => return Ok(Seen::Absent),
         };
-        match statat(&spot.directory, &*spot.name, AtFlags::SYMLINK_NOFOLLOW) {
+        let stat = self
+            .before("stat")
+            .and_then(|()| statat(&spot.directory, &*spot.name, AtFlags::SYMLINK_NOFOLLOW));
+        match stat {
             Ok(stat) => Ok(Seen::There(meta(&stat))),
             Err(Errno::NOENT) => Ok(Seen::Absent),
             Err(errno) => Err(failure("reading", path, errno)),
@@ -99,9 +119,10 @@ impl System {
     }
 
     /// The directory of `path`, held open.
-    pub fn spot(&self, path: &AbsPath) -> Result<Spot, Failure> {
+    pub fn spot(&self, path: &AbsPath) -> Result<Spot<'_>, Failure> {
         match self.walk(path)? {
             Walk::Found(spot) => Ok(spot),
+            Walk::Blocked(step, kind) => Err(blocked(path, &step, kind)),
             Walk::Missing(parent) => {
                 Err(Failure::new(format!("{path}: its directory {parent} does not exist"))
                     .help(format!("declare it: `- directory: {parent}`")))
@@ -109,7 +130,7 @@ impl System {
         }
     }
 
-    fn walk(&self, path: &AbsPath) -> Result<Walk, Failure> {
+    fn walk(&self, path: &AbsPath) -> Result<Walk<'_>, Failure> {
         let top = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open_root = || {
             rustix::fs::open(&self.root, top, Bits::empty()).map_err(|errno| failure("opening", path, errno))
@@ -118,11 +139,13 @@ impl System {
             path.as_str().split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
         let Some(name) = parts.pop_back() else {
             return Ok(Walk::Found(Spot {
+                system: self,
                 directory: open_root()?,
                 name: ".".to_owned(),
                 path: path.clone(),
             }));
         };
+        self.before("open").map_err(|errno| failure("opening", path, errno))?;
         let mut directory = open_root()?;
         let mut here: AbsPath = root_path();
         let mut links = 0;
@@ -135,7 +158,13 @@ impl System {
                 }
                 Err(Errno::NOENT) => return Ok(Walk::Missing(step)),
                 Err(Errno::NOTDIR | Errno::LOOP) => {
-                    let target = self.trusted_link(&directory, &part, &step, path)?;
+                    let stat = statat(&directory, &*part, AtFlags::SYMLINK_NOFOLLOW)
+                        .map_err(|errno| failure("reading", &step, errno))?;
+                    let there = meta(&stat);
+                    if there.kind != Kind::Symlink {
+                        return Ok(Walk::Blocked(step, there.kind));
+                    }
+                    let target = self.trusted_link(&directory, &part, &there, &step, path)?;
                     links += 1;
                     if links > MOST_LINKS {
                         return Err(failure("opening", path, Errno::LOOP));
@@ -152,7 +181,7 @@ impl System {
                 Err(errno) => return Err(failure("opening", &step, errno)),
             }
         }
-        Ok(Walk::Found(Spot { directory, name, path: path.clone() }))
+        Ok(Walk::Found(Spot { system: self, directory, name, path: path.clone() }))
     }
 
     /// Where a link on the way points to, if whoever made it may be trusted.
@@ -160,15 +189,10 @@ impl System {
         &self,
         directory: &OwnedFd,
         part: &str,
+        there: &Meta,
         step: &AbsPath,
         path: &AbsPath,
     ) -> Result<String, Failure> {
-        let stat = statat(directory, part, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| failure("reading", step, errno))?;
-        let there = meta(&stat);
-        if there.kind != Kind::Symlink {
-            return Err(Failure::new(format!("{path}: {step} is {}, and must be a directory", there.kind)));
-        }
         let trusted = [0, rustix::process::geteuid().as_raw()];
         if !trusted.contains(&there.uid) {
             let owner = self.user_name(there.uid);
@@ -183,7 +207,9 @@ impl System {
     /// Where the link at `path` points to.
     pub fn link_target(&self, path: &AbsPath) -> Result<String, Failure> {
         let spot = self.spot(path)?;
-        let target = readlinkat(&spot.directory, &*spot.name, Vec::new())
+        let target = self
+            .before("readlink")
+            .and_then(|()| readlinkat(&spot.directory, &*spot.name, Vec::new()))
             .map_err(|errno| failure("reading", path, errno))?;
         Ok(target.to_string_lossy().into_owned())
     }
@@ -192,7 +218,8 @@ impl System {
     pub fn open_file(&self, path: &AbsPath) -> Result<File, Failure> {
         let spot = self.spot(path)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = openat(&spot.directory, &*spot.name, flags, Bits::empty());
+        let opened =
+            self.before("open").and_then(|()| openat(&spot.directory, &*spot.name, flags, Bits::empty()));
         opened.map(File::from).map_err(|errno| failure("reading", path, errno))
     }
 
@@ -224,12 +251,13 @@ impl System {
         let temporary = spot.temporary_name();
         let written = spot.write_temporary(&temporary, bytes, access).and_then(|()| {
             approve(&spot.path_of(&temporary))?;
-            renameat(&spot.directory, &*temporary, &spot.directory, &*spot.name)
+            self.before("rename")
+                .and_then(|()| renameat(&spot.directory, &*temporary, &spot.directory, &*spot.name))
                 .map_err(|errno| failure("replacing", path, errno))
         });
         if written.is_err() {
             // What failed is told; the candidate is no use to anybody.
-            let _ = unlinkat(&spot.directory, &*temporary, AtFlags::empty());
+            let _ = spot.unlink(&temporary, AtFlags::empty());
         }
         written
     }
@@ -239,7 +267,8 @@ impl System {
     pub fn keep_backup(&self, path: &AbsPath, suffix: &str) -> Result<(), Failure> {
         let spot = self.spot(path)?;
         let backup = format!("{}.{suffix}", spot.name);
-        match linkat(&spot.directory, &*spot.name, &spot.directory, &*backup, AtFlags::empty()) {
+        let link = || linkat(&spot.directory, &*spot.name, &spot.directory, &*backup, AtFlags::empty());
+        match self.before("link").and_then(|()| link()) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(failure("keeping a backup of", path, errno)),
         }
@@ -250,6 +279,7 @@ impl System {
         let temporary = spot.temporary_name();
         let made = spot.make_temporary_directory(&temporary, access).and_then(|()| {
             let (from, to) = (&*temporary, &*spot.name);
+            self.before("rename").map_err(|errno| failure("making", path, errno))?;
             match renameat_with(&spot.directory, from, &spot.directory, to, RenameFlags::NOREPLACE) {
                 // A file system that knows no flags. An empty directory in the way is replaced.
                 Err(Errno::INVAL | Errno::NOSYS) => renameat(&spot.directory, from, &spot.directory, to),
@@ -258,7 +288,7 @@ impl System {
             .map_err(|errno| failure("making", path, errno))
         });
         if made.is_err() {
-            let _ = unlinkat(&spot.directory, &*temporary, AtFlags::REMOVEDIR);
+            let _ = spot.unlink(&temporary, AtFlags::REMOVEDIR);
         }
         made
     }
@@ -268,10 +298,12 @@ impl System {
         let spot = self.spot(path)?;
         let temporary = spot.temporary_name();
         spot.remove_leftover(&temporary);
-        symlinkat(target, &spot.directory, &*temporary)
+        self.before("symlink")
+            .and_then(|()| symlinkat(target, &spot.directory, &*temporary))
+            .and_then(|()| self.before("rename"))
             .and_then(|()| renameat(&spot.directory, &*temporary, &spot.directory, &*spot.name))
             .map_err(|errno| {
-                let _ = unlinkat(&spot.directory, &*temporary, AtFlags::empty());
+                let _ = spot.unlink(&temporary, AtFlags::empty());
                 failure("making", path, errno)
             })
     }
@@ -285,15 +317,13 @@ impl System {
     /// Removes a file, a link, a socket.
     pub fn remove_file(&self, path: &AbsPath) -> Result<(), Failure> {
         let spot = self.spot(path)?;
-        unlinkat(&spot.directory, &*spot.name, AtFlags::empty())
-            .map_err(|errno| failure("removing", path, errno))
+        spot.unlink(&spot.name, AtFlags::empty()).map_err(|errno| failure("removing", path, errno))
     }
 
     /// Removes an empty directory.
     pub fn remove_directory(&self, path: &AbsPath) -> Result<(), Failure> {
         let spot = self.spot(path)?;
-        unlinkat(&spot.directory, &*spot.name, AtFlags::REMOVEDIR)
-            .map_err(|errno| failure("removing", path, errno))
+        spot.unlink(&spot.name, AtFlags::REMOVEDIR).map_err(|errno| failure("removing", path, errno))
     }
 
     /// Removes a directory and all in it; not where something is mounted in it, and never
@@ -321,6 +351,7 @@ impl System {
         let spot = self.spot(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let read = || {
+            self.before("list")?;
             let directory = openat(&spot.directory, &*spot.name, flags, Bits::empty())?;
             let mut names = Vec::new();
             for entry in rustix::fs::Dir::new(directory)? {
@@ -348,7 +379,12 @@ impl System {
     }
 }
 
-impl Spot {
+impl Spot<'_> {
+    fn unlink(&self, name: &str, flags: AtFlags) -> Result<(), Errno> {
+        self.system.before("unlink")?;
+        unlinkat(&self.directory, name, flags)
+    }
+
     /// One name a file, so that what a killed run left is replaced by the next. Its dots keep
     /// it out of what reads whole directories (cron.d, sudoers.d, `conf.d/*.conf`).
     fn temporary_name(&self) -> String {
@@ -369,44 +405,46 @@ impl Spot {
 
     fn remove_leftover(&self, temporary: &str) {
         // Mostly there is none. Where it cannot be removed, making the new one says why.
-        if unlinkat(&self.directory, temporary, AtFlags::empty()) == Err(Errno::ISDIR) {
-            let _ = unlinkat(&self.directory, temporary, AtFlags::REMOVEDIR);
+        if self.unlink(temporary, AtFlags::empty()) == Err(Errno::ISDIR) {
+            let _ = self.unlink(temporary, AtFlags::REMOVEDIR);
         }
     }
 
     fn write_temporary(&self, temporary: &str, bytes: &[u8], access: Access) -> Result<(), Failure> {
         self.remove_leftover(temporary);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.directory, temporary, flags, Bits::RUSR | Bits::WUSR)
-            .map_err(|errno| failure("writing", &self.path, errno))?;
+        let writing = |errno| failure("writing", &self.path, errno);
+        self.system.before("create").map_err(writing)?;
+        let file = openat(&self.directory, temporary, flags, Bits::RUSR | Bits::WUSR).map_err(writing)?;
         let mut file = File::from(file);
-        file.write_all(bytes).map_err(|error| match error.raw_os_error() {
-            Some(code) => failure("writing", &self.path, Errno::from_raw_os_error(code)),
+        self.system.write(&mut file, bytes).map_err(|error| match error.raw_os_error() {
+            Some(code) => writing(Errno::from_raw_os_error(code)),
             None => Failure::io(format!("writing {}", self.path), &error),
         })?;
-        set_on(file.as_fd(), access, Some(Mode::from_bits(0o644)))
-            .map_err(|errno| failure("setting owner and mode of", &self.path, errno))?;
+        self.set_on(file.as_fd(), access, Mode::from_bits(0o644))?;
         // After a power cut the name must not stand for an empty file.
-        fdatasync(&file).map_err(|errno| failure("writing", &self.path, errno))
+        self.system.before("sync").and_then(|()| fdatasync(&file)).map_err(writing)
     }
 
     fn make_temporary_directory(&self, temporary: &str, access: Access) -> Result<(), Failure> {
         self.remove_leftover(temporary);
-        mkdirat(&self.directory, temporary, Bits::RWXU)
-            .map_err(|errno| failure("making", &self.path, errno))?;
+        let making = |errno| failure("making", &self.path, errno);
+        self.system.before("mkdir").map_err(making)?;
+        mkdirat(&self.directory, temporary, Bits::RWXU).map_err(making)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&self.directory, temporary, flags, Bits::empty())
-            .and_then(|directory| set_on(directory.as_fd(), access, Some(Mode::from_bits(0o755))))
-            .map_err(|errno| failure("setting owner and mode of", &self.path, errno))
+        let directory = openat(&self.directory, temporary, flags, Bits::empty()).map_err(making)?;
+        self.set_on(directory.as_fd(), access, Mode::from_bits(0o755))
     }
 
     fn set_access(&self, access: Access) -> Result<(), Failure> {
         let told = |errno| failure("setting owner and mode of", &self.path, errno);
         if access.uid.is_some() || access.gid.is_some() {
             let (uid, gid) = (access.uid.map(Uid::from_raw), access.gid.map(Gid::from_raw));
+            self.system.before("chown").map_err(told)?;
             chownat(&self.directory, &*self.name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(told)?;
         }
         let Some(mode) = access.mode else { return Ok(()) };
+        self.system.before("chmod").map_err(told)?;
         // The file itself, whatever may be put under its name meanwhile; chmod of a handle
         // that was not opened for reading goes through /proc.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -418,16 +456,21 @@ impl Spot {
         let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
         rustix::fs::chmod(handle, Bits::from_bits_truncate(mode.bits())).map_err(told)
     }
+
+    /// Owner, group and mode of what is new and has no name that anybody knows yet.
+    fn set_on(&self, file: BorrowedFd<'_>, access: Access, default: Mode) -> Result<(), Failure> {
+        let told = |errno| failure("setting owner and mode of", &self.path, errno);
+        if access.uid.is_some() || access.gid.is_some() {
+            self.system.before("chown").map_err(told)?;
+            fchown(file, access.uid.map(Uid::from_raw), access.gid.map(Gid::from_raw)).map_err(told)?;
+        }
+        self.system.before("chmod").map_err(told)?;
+        fchmod(file, Bits::from_bits_truncate(access.mode.unwrap_or(default).bits())).map_err(told)
+    }
 }
 
-fn set_on(file: BorrowedFd<'_>, access: Access, default: Option<Mode>) -> Result<(), Errno> {
-    if access.uid.is_some() || access.gid.is_some() {
-        fchown(file, access.uid.map(Uid::from_raw), access.gid.map(Gid::from_raw))?;
-    }
-    match access.mode.or(default) {
-        Some(mode) => fchmod(file, Bits::from_bits_truncate(mode.bits())),
-        None => Ok(()),
-    }
+fn blocked(path: &AbsPath, step: &AbsPath, kind: Kind) -> Failure {
+    Failure::new(format!("{path}: {step} is {kind}, and must be a directory"))
 }
 
 fn root_path() -> AbsPath {

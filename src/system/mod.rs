@@ -3,6 +3,7 @@
 
 pub mod commands;
 pub mod facts;
+pub mod faults;
 pub mod files;
 pub mod fingerprint;
 pub mod processes;
@@ -18,6 +19,7 @@ use crate::attribute::AbsPath;
 pub struct System {
     root: PathBuf,
     deadline: Instant,
+    faults: faults::Hook,
 }
 
 impl System {
@@ -28,7 +30,8 @@ impl System {
 
     /// A machine whose files lie below `root`: for tests.
     pub fn under(root: impl Into<PathBuf>) -> System {
-        System { root: root.into(), deadline: Instant::now() + Duration::from_secs(60) }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        System { root: root.into(), deadline, faults: faults::Hook::default() }
     }
 
     /// The same machine for one operation that must end within `timeout`.

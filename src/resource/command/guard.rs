@@ -112,6 +112,8 @@ fn found(path: &AbsPath, looked: std::io::Result<()>) -> Result<bool, Failure> {
     match looked {
         Ok(()) => Ok(true),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        // Links that lead in a circle lead to nothing.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Ok(false),
         Err(error) => Err(Failure::io(format!("reading {path}"), &error)),
     }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::common::{is_false, no_parent, nothing_lacking};
+use super::common::{is_false, no_directory, nothing_lacking};
 use super::{Change, Check, Failure, Invalid, Lack, Links, Needed, Resource, Thing};
 #[cfg(feature = "controller")]
 use crate::attribute::schema::OneOrMany;
@@ -182,7 +182,7 @@ impl Command {
         if let Some(directory) = &self.directory
             && !guard::is_there(system, directory)?
         {
-            lacks.push(no_parent(directory));
+            lacks.push(no_directory(directory));
         }
         Ok(lacks)
     }

@@ -12,9 +12,11 @@ pub const PURGE: &str = "purge";
 /// So many are named; the rest is counted.
 const NAMED: usize = 5;
 
-/// Calls `visit` for everything below `path` on the same file system, but links.
+/// Calls `visit` for everything below `path` on the same file system, but links, and but what
+/// has a resource of its own.
 fn walk(
     system: &System,
+    directory: &Directory,
     path: &AbsPath,
     device: u64,
     visit: &mut dyn FnMut(&AbsPath, &Meta) -> Result<(), Failure>,
@@ -25,9 +27,12 @@ fn walk(
         if there.kind == Kind::Symlink || there.device != device {
             continue;
         }
-        visit(&inner, &there)?;
-        if there.kind == Kind::Directory {
-            walk(system, &inner, device, visit)?;
+        let own = directory.surroundings.below.get(&inner);
+        if own.is_none() {
+            visit(&inner, &there)?;
+        }
+        if there.kind == Kind::Directory && own != Some(&true) {
+            walk(system, directory, &inner, device, visit)?;
         }
     }
     Ok(())
@@ -56,17 +61,18 @@ pub fn drift(
     device: u64,
 ) -> Result<Option<Change>, Failure> {
     let mut off = Vec::new();
-    walk(system, &directory.path, device, &mut |path, there| {
+    walk(system, directory, &directory.path, device, &mut |path, there| {
         if is_needed(needed(access, there)) {
             off.push(path.to_string());
         }
         Ok(())
     })?;
     Ok((!off.is_empty()).then(|| {
+        let ownership = directory.ownership();
         let to = [
-            directory.owner.as_ref().map(|owner| format!("owner {owner}")),
-            directory.group.as_ref().map(|group| format!("group {group}")),
-            directory.mode.map(|mode| format!("mode {mode}")),
+            ownership.owner.map(|owner| format!("owner {owner}")),
+            ownership.group.map(|group| format!("group {group}")),
+            ownership.mode.map(|mode| format!("mode {mode}")),
         ];
         let to: Vec<String> = to.into_iter().flatten().collect();
         Change::new(RECURSE, Some(named(&off)), Some(to.join(", ")))
@@ -75,7 +81,7 @@ pub fn drift(
 
 pub fn mend(system: &System, directory: &Directory, access: &Access) -> Result<(), Failure> {
     let Seen::There(top) = system.see(&directory.path)? else { return Ok(()) };
-    walk(system, &directory.path, top.device, &mut |path, there| {
+    walk(system, directory, &directory.path, top.device, &mut |path, there| {
         let needed = needed(access, there);
         if is_needed(needed) { system.set_access(path, needed) } else { Ok(()) }
     })
@@ -86,7 +92,7 @@ fn undeclared_paths(system: &System, directory: &Directory, at: &AbsPath) -> Res
     let mut paths = Vec::new();
     for name in system.list(at)? {
         let inner = at.join(&name);
-        if directory.declared.contains(&inner) {
+        if directory.declared.contains(&inner) || is_backup(directory, at, &name) {
             continue;
         }
         if directory.declared.iter().any(|declared| declared.is_below(&inner)) {
@@ -98,6 +104,14 @@ fn undeclared_paths(system: &System, directory: &Directory, at: &AbsPath) -> Res
         paths.push(inner);
     }
     Ok(paths)
+}
+
+/// `NAME.TIME.bak` beside a declared NAME: what `backup: true` keeps.
+fn is_backup(directory: &Directory, at: &AbsPath, name: &str) -> bool {
+    let kept = name.strip_suffix(".bak").and_then(|rest| rest.rsplit_once('.'));
+    kept.is_some_and(|(file, time)| {
+        time.len() == 16 && time.ends_with('Z') && directory.declared.contains(&at.join(file))
+    })
 }
 
 pub fn undeclared(system: &System, directory: &Directory) -> Result<Option<Change>, Failure> {

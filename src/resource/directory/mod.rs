@@ -4,13 +4,20 @@
 mod below;
 mod tmpfiles;
 
+use std::sync::{Mutex, PoisonError};
+
 use serde::{Deserialize, Serialize};
 
-use super::common::{Ownership, Presence, in_the_way, is_false, nothing_lacking, only_changed};
+use super::common::{
+    HandedDown, Ownership, Presence, Surroundings, in_the_way, is_false, nothing_lacking, only_changed,
+};
 use super::{Action, Change, Check, Failure, Invalid, Links, Needed, Resource, Thing};
 use crate::attribute::{AbsPath, Mode};
 use crate::system::System;
 use crate::system::files::{Access, Kind, Meta, Seen};
+
+/// So many entries of a directory that is to go may be declared absent one by one.
+const MOST_DECLARED: usize = 1000;
 
 /// A directory.
 ///
@@ -52,7 +59,8 @@ pub struct Directory {
 
     /// `owner`, `group` and `mode`, as far as they are declared, hold for everything below it too. A
     /// file gets no x from the mode unless it has one. Links, and what is mounted below it, are left
-    /// alone.
+    /// alone. What a resource for something below it says itself goes before; what it leaves open
+    /// is as declared here, from its beginning.
     #[serde(default, skip_serializing_if = "is_false")]
     pub recurse: bool,
 
@@ -72,6 +80,11 @@ pub struct Directory {
     #[serde(default, rename = "_declared", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "controller", schemars(skip))]
     pub declared: Vec<AbsPath>,
+
+    /// Filled in by the loader.
+    #[serde(default, rename = "_surroundings", skip_serializing_if = "Surroundings::is_empty")]
+    #[cfg_attr(feature = "controller", schemars(skip))]
+    pub surroundings: Surroundings,
 }
 
 impl Directory {
@@ -82,8 +95,20 @@ impl Directory {
   mode: 755
 ";
 
+    /// As declared here, else by a directory with `recurse` above.
     fn ownership(&self) -> Ownership<'_> {
-        Ownership { owner: self.owner.as_deref(), group: self.group.as_deref(), mode: self.mode }
+        let handed = self.handed();
+        Ownership {
+            owner: self.owner.as_deref().or(handed.owner),
+            group: self.group.as_deref().or(handed.group),
+            mode: self.mode.or(handed.mode),
+        }
+    }
+
+    /// What holds for the missing parents that are made with it.
+    fn handed(&self) -> Ownership<'_> {
+        let handed = &self.surroundings.handed;
+        Ownership { owner: handed.owner.as_deref(), group: handed.group.as_deref(), mode: handed.mode }
     }
 }
 
@@ -158,15 +183,24 @@ impl Resource for Directory {
         vec![self.path.clone()]
     }
 
+    fn surroundings(&mut self) -> Option<&mut Surroundings> {
+        Some(&mut self.surroundings)
+    }
+
+    fn hands_down(&self) -> Option<HandedDown> {
+        let (owner, group, mode) = (self.owner.clone(), self.group.clone(), self.mode);
+        self.recurse.then_some(HandedDown { owner, group, mode })
+    }
+
     fn purges(&mut self) -> Option<(AbsPath, &mut Vec<AbsPath>)> {
         self.purge.then(|| (self.path.clone(), &mut self.declared))
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
-        let seen = system.see(&self.path)?;
         if self.state == Presence::Absent {
-            return self.check_absent(system, &seen);
+            return self.check_absent(system, &system.see_to_remove(&self.path)?);
         }
+        let seen = system.see(&self.path)?;
         let resolved = self.ownership().resolve(system)?;
         let (action, mut changes) = match &seen {
             Seen::There(there) if there.kind == Kind::Directory => {
@@ -191,7 +225,9 @@ impl Resource for Directory {
                 let mut changes = vec![Change::from_to("state", was, "present")];
                 if let Seen::NoParent(missing) = seen {
                     let parents = self.missing_parents(missing);
-                    changes.push(Change::new("parents", None, Some(parents.join(", "))));
+                    if !parents.is_empty() {
+                        changes.push(Change::new("parents", None, Some(parents.join(", "))));
+                    }
                 }
                 changes.extend(self.ownership().changes(system, &resolved, None));
                 (action, changes)
@@ -259,9 +295,13 @@ impl Directory {
                     let (count, first) = (entries.len(), &entries[0]);
                     let what = format!("{} is not empty: {count} entries, the first is {first}", self.path);
                     changes.push(Change::from_to("state", "present", "absent"));
-                    let thing = Thing::Path(self.path.join(first));
-                    let help = "remove what is in it with `force: true`, or declare it absent too".to_owned();
-                    let lacks = vec![super::Lack { thing, what, help }];
+                    let help = "remove what is in it with `force: true`, or declare it absent too";
+                    let gone = entries.iter().take(MOST_DECLARED).map(|entry| super::Lack {
+                        thing: Thing::Path(self.path.join(entry)),
+                        what: what.clone(),
+                        help: help.to_owned(),
+                    });
+                    let lacks = gone.collect();
                     return Ok(Check::Needs(Needed { action: Action::Remove, changes, lacks }));
                 }
                 if !entries.is_empty() {
@@ -276,10 +316,19 @@ impl Directory {
 
     /// From the topmost missing one down to the parent.
     fn missing_parents(&self, topmost: &AbsPath) -> Vec<String> {
+        let nearest = self.surroundings.nearest.as_ref();
+        if !self.path.is_below(topmost) && nearest.is_none() {
+            // Behind a link on the way, where it has another name.
+            return vec![topmost.to_string()];
+        }
         let mut parents: Vec<String> = self
             .path
             .ancestors()
-            .take_while(|parent| parent == topmost || parent.is_below(topmost))
+            .take_while(|parent| {
+                parent == topmost || parent.is_below(topmost) || !self.path.is_below(topmost)
+            })
+            // From there on another resource makes them, which comes first.
+            .take_while(|parent| nearest != Some(parent))
             .map(|parent| parent.to_string())
             .collect();
         parents.reverse();
@@ -287,9 +336,15 @@ impl Directory {
     }
 
     fn make(&self, system: &System, access: Access) -> Result<(), Failure> {
+        // Two directories may have missing parents in common, and be made at the same time.
+        static MAKING: Mutex<()> = Mutex::new(());
+        let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match system.see(&self.path)? {
-                Seen::NoParent(missing) => system.make_directory(&missing, Access::default())?,
+                Seen::NoParent(missing) => {
+                    let access = self.handed().resolve(system)?.access;
+                    system.make_directory(&missing, access)?;
+                }
                 Seen::There(Meta { kind: Kind::Directory, .. }) => {
                     return system.set_access(&self.path, access);
                 }

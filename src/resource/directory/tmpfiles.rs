@@ -31,9 +31,9 @@ fn line(directory: &Directory) -> String {
     };
     let escaped = path.replace('%', "%%").replace('\\', "\\\\").replace('"', "\\\"");
     let path = if escaped.contains(char::is_whitespace) { format!("\"{escaped}\"") } else { escaped };
-    let mode = directory.mode.unwrap_or(Mode::from_bits(0o755));
-    let owner = directory.owner.as_deref().unwrap_or("root");
-    let group = directory.group.as_deref().unwrap_or("root");
+    let ownership = directory.ownership();
+    let mode = ownership.mode.unwrap_or(Mode::from_bits(0o755));
+    let (owner, group) = (ownership.owner.unwrap_or("root"), ownership.group.unwrap_or("root"));
     format!("# Kept by converge.\nd {path} {mode} {owner} {group} -\n")
 }
 

@@ -1,0 +1,60 @@
+//! What resources have to know of each other's paths: what is declared above each, and what a
+//! directory with `recurse` hands down to what lies below it.
+
+use std::collections::HashMap;
+
+use super::entry::Draft;
+use crate::attribute::AbsPath;
+use crate::resource::Thing;
+use crate::resource::common::{HandedDown, Surroundings};
+
+/// A path with a resource of its own.
+struct Known {
+    host: usize,
+    path: AbsPath,
+    hands_down: Option<HandedDown>,
+}
+
+pub fn surround(drafts: &mut [Draft]) {
+    let mut known: Vec<Option<Known>> = Vec::with_capacity(drafts.len());
+    for draft in drafts.iter_mut() {
+        known.push(read(draft));
+    }
+    let found: HashMap<(usize, &AbsPath), &Known> =
+        known.iter().flatten().map(|known| ((known.host, &known.path), known)).collect();
+    for (draft, own) in drafts.iter_mut().zip(&known) {
+        let (Some(own), Some(slot)) = (own, draft.resource.as_resource_mut().surroundings()) else {
+            continue;
+        };
+        *slot = Surroundings::default();
+        for above in own.path.ancestors() {
+            let Some(above) = found.get(&(own.host, &above)) else { continue };
+            slot.nearest.get_or_insert_with(|| above.path.clone());
+            if let Some(handed) = &above.hands_down {
+                // The nearest one that says something of it.
+                let handed = handed.clone();
+                slot.handed.owner = slot.handed.owner.take().or(handed.owner);
+                slot.handed.group = slot.handed.group.take().or(handed.group);
+                slot.handed.mode = slot.handed.mode.or(handed.mode);
+            }
+        }
+        if own.hands_down.is_some() {
+            let below =
+                known.iter().flatten().filter(|it| it.host == own.host && it.path.is_below(&own.path));
+            slot.below = below.map(|it| (it.path.clone(), it.hands_down.is_some())).collect();
+        }
+    }
+}
+
+fn read(draft: &mut Draft) -> Option<Known> {
+    draft.resource.as_resource_mut().surroundings()?;
+    let links = draft.resource.as_resource().links();
+    if links.is_removal || draft.skipped_by_when.is_some() {
+        return None;
+    }
+    let path = links.provides.into_iter().find_map(|thing| match thing {
+        Thing::Path(path) => Some(path),
+        _ => None,
+    })?;
+    Some(Known { host: draft.host, path, hands_down: draft.resource.as_resource().hands_down() })
+}

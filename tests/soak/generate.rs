@@ -1,0 +1,169 @@
+//! A round's start: a tree, and a spec over the same few paths, so that they meet.
+
+use crate::rng::Rng;
+use crate::tree::GROUND;
+
+/// What a round begins with. `ROOT` in a spec stands for the root's real path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    pub tree: Vec<String>,
+    pub items: Vec<String>,
+}
+
+const NAMES: &[&str] = &["a", "b", "c d", ".e"];
+const MODES: &[&str] = &["755", "700", "2775", "644", "600", "4755", "1777", "750"];
+const OWNERS: &[&str] = &["0:0", "0:0", "1001:1001", "1002:0"];
+const CONTENTS: &[&str] =
+    &["one", "two\\xfe\\xff", "", "a longer content, of more than one block of nothing"];
+const TARGETS: &[&str] = &["a", "b", "nowhere", "/t/a", "/keep/d", "../keep/d", "/t/b/a"];
+
+impl Case {
+    pub fn new(rng: &mut Rng) -> Case {
+        let tree = tree(rng);
+        let mut items: Vec<String> = Vec::new();
+        let mut taken: Vec<String> = Vec::new();
+        for _ in 0..=rng.below(7) {
+            let mut path = path(rng);
+            // A parent that is there or declared, mostly.
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
+            let is_there =
+                tree.iter().any(|line| line.starts_with('d') && line.ends_with(&format!(" {parent}")));
+            if parent != "/t" && !is_there && !taken.contains(&parent) && !rng.one_in(4) {
+                path = if rng.one_in(2) { parent } else { path.replacen(&parent, "/t", 1) };
+            }
+            if !taken.contains(&path) || rng.one_in(20) {
+                items.push(item(rng, &path));
+                taken.push(path);
+            }
+        }
+        // What a command makes is what no resource says anything of: `recurse` and `purge` are for
+        // what is there already.
+        let says = |word: &str| items.iter().any(|item| item.contains(word));
+        let (recurses, purges) = (says("recurse:"), says("purge:"));
+        if rng.one_in(6) && !recurses {
+            for number in 0..=rng.below(2) {
+                items.push(command(rng, number, &taken, purges));
+            }
+        }
+        Case { tree, items }
+    }
+
+    pub fn spec(&self, root: &str) -> String {
+        format!("resources:\n{}", self.items.concat()).replace("ROOT", root)
+    }
+
+    /// As it stands in a regression test.
+    pub fn shown(&self) -> String {
+        format!("tree:\n{}\n{}", self.tree.join("\n"), self.spec("ROOT"))
+    }
+}
+
+fn path(rng: &mut Rng) -> String {
+    let mut path = "/t".to_owned();
+    for _ in 0..=[0, 0, 1, 1, 2][rng.below(5)] {
+        path.push('/');
+        path.push_str(rng.pick(NAMES));
+    }
+    path
+}
+
+fn tree(rng: &mut Rng) -> Vec<String> {
+    let mut directories = vec!["/t".to_owned()];
+    let mut taken: Vec<String> = GROUND.iter().map(|line| line.to_string()).collect();
+    let mut lines = Vec::new();
+    for _ in 0..rng.below(12) {
+        let directory = directories[rng.below(directories.len())].clone();
+        if directory.matches('/').count() > 4 {
+            continue;
+        }
+        let name = if rng.one_in(8) { "odd \\ 'name' ü" } else { rng.pick(NAMES) };
+        let path = format!("{directory}/{name}");
+        if taken.contains(&path) {
+            continue;
+        }
+        taken.push(path.clone());
+        let (mode, owner) = (rng.pick(MODES), rng.pick(OWNERS));
+        lines.push(match rng.below(10) {
+            0..4 => {
+                directories.push(path.clone());
+                format!("d {mode} {owner} {path}")
+            }
+            4..8 => format!("f {mode} {owner} {path}|{}", rng.pick(CONTENTS)),
+            8 => format!("l - {owner} {path}|{}", rng.pick(TARGETS)),
+            _ => format!("p {mode} {owner} {path}"),
+        });
+    }
+    lines
+}
+
+fn item(rng: &mut Rng, path: &str) -> String {
+    let kind = ["directory", "directory", "file", "file", "symlink"][rng.below(5)];
+    let mut text = format!("  - {kind}: \"{path}\"\n");
+    let mut say = |line: String| text.push_str(&format!("    {line}\n"));
+    if !rng.one_in(3) {
+        say("force: true".into());
+    }
+    if rng.one_in(4) {
+        say("state: absent".into());
+        if !rng.one_in(30) {
+            return text;
+        }
+    }
+    if kind == "symlink" {
+        say(format!("target: \"{}\"", rng.pick(TARGETS)));
+        return text;
+    }
+    let mut has_access = false;
+    for (word, values) in [("owner", ["web", "db", "0"]), ("group", ["db", "root", "1001"])] {
+        if rng.one_in(4) {
+            has_access = true;
+            say(format!("{word}: \"{}\"", rng.pick(&values)));
+        }
+    }
+    if rng.one_in(2) {
+        has_access = true;
+        say(format!("mode: {}", rng.pick(MODES)));
+    }
+    if kind == "directory" {
+        if has_access && rng.one_in(3) {
+            say("recurse: true".into());
+        }
+        if rng.one_in(4) {
+            say("purge: true".into());
+        }
+        if rng.one_in(20) {
+            say("tmpfiles: true".into());
+        }
+    } else if !rng.one_in(4) {
+        let content = ["one", "three", "", "a content that is longer than the others are"];
+        say(format!("content: \"{}\"", rng.pick(&content)));
+        if rng.one_in(5) {
+            say("backup: true".into());
+        }
+        if rng.one_in(12) {
+            let test = ["test -f {}", "grep -q one {}"];
+            say(format!("validate: \"{}\"", rng.pick(&test)));
+        }
+        if rng.one_in(10) {
+            say("sensitive: true".into());
+        }
+    }
+    text
+}
+
+/// In a directory of its own or beside the others: what it makes is called `made`, what it
+/// removes `old`.
+fn command(rng: &mut Rng, number: usize, taken: &[String], purges: bool) -> String {
+    let directory = if taken.is_empty() || rng.one_in(2) { "/t" } else { &taken[rng.below(taken.len())] };
+    let (made, old) = (format!("{directory}/made{number}"), format!("{directory}/a/old{number}"));
+    match if purges { rng.below(2) } else { rng.below(4) } {
+        0 => format!("  - command: \"touch 'ROOT{made}'\"\n    creates: \"{made}\"\n"),
+        1 => format!("  - command: \"rm -f 'ROOT{old}'\"\n    removes: \"{old}\"\n"),
+        2 => format!(
+            "  - command: \"touch 'ROOT{made}'\"\n    directory: \"{directory}\"\n    unless: \"test -e 'ROOT{made}'\"\n"
+        ),
+        _ => format!(
+            "  - command: \"rm -f 'ROOT{old}'\"\n    directory: \"{directory}\"\n    only_if: \"test -e 'ROOT{old}'\"\n"
+        ),
+    }
+}

@@ -1,0 +1,260 @@
+//! A second opinion: what the declared state is, and what a run may touch, read from the files
+//! without the engine's own checks.
+
+use converge::attribute::{AbsPath, Mode};
+use converge::resource::AnyResource;
+use converge::resource::common::Presence;
+use converge::spec::Spec;
+
+use crate::engine::{Told, is_settled};
+use crate::tree::{Entry, Snapshot, real};
+
+type Access<'a> = (Option<&'a String>, Option<&'a String>, Option<Mode>);
+
+fn number(name: &str) -> u32 {
+    match name {
+        "root" => 0,
+        "web" => 1001,
+        "db" => 1002,
+        number => number.parse().unwrap(),
+    }
+}
+
+fn path_of(resource: &AnyResource) -> Option<&AbsPath> {
+    match resource {
+        AnyResource::Directory(it) => Some(&it.path),
+        AnyResource::File(it) => Some(&it.path),
+        AnyResource::Symlink(it) => Some(&it.path),
+        _ => None,
+    }
+}
+
+/// What the nearest directory with `recurse` above it leaves to a resource.
+fn inherited<'a>(spec: &'a Spec, path: &AbsPath, own: Access<'a>) -> Access<'a> {
+    let (mut owner, mut group, mut mode) = own;
+    for above in path.ancestors() {
+        for item in &spec.items {
+            if let AnyResource::Directory(it) = &item.resource
+                && it.recurse
+                && it.path == above
+            {
+                owner = owner.or(it.owner.as_ref());
+                group = group.or(it.group.as_ref());
+                mode = mode.or(it.mode);
+            }
+        }
+    }
+    (owner, group, mode)
+}
+
+/// The first resource that was told to hold and does not.
+pub fn not_as_declared(spec: &Spec, told: &Told, before: &Snapshot, after: &Snapshot) -> Option<String> {
+    (0..spec.items.len()).find_map(|index| {
+        let id = spec.id(index);
+        let settled = is_settled(told.resources[&id].status);
+        settled
+            .then(|| wrong(spec, &spec.items[index].resource, before, after))?
+            .map(|what| format!("{id}: {what}"))
+    })
+}
+
+fn wrong(spec: &Spec, resource: &AnyResource, before: &Snapshot, after: &Snapshot) -> Option<String> {
+    let path = path_of(resource)?;
+    let here = real(after, path.as_str());
+    let (there, was) = (after.get(&here), before.get(&here));
+    match resource {
+        AnyResource::Directory(it) if it.state == Presence::Present => {
+            let Some(there) = there.filter(|there| there.kind == 'd') else {
+                return Some(format!("it is no directory: {there:?}"));
+            };
+            let own = (it.owner.as_ref(), it.group.as_ref(), it.mode);
+            let old = was.filter(|was| was.kind == 'd');
+            let wrong = access(inherited(spec, path, own), there, old, 0o755, group_of(before, after, &here));
+            wrong.or_else(|| below(spec, resource, &here, after))
+        }
+        AnyResource::File(it) if it.state == Presence::Present => {
+            let Some(there) = there.filter(|there| there.kind == 'f') else {
+                return Some(format!("it is no file: {there:?}"));
+            };
+            let old = was.filter(|was| was.kind == 'f');
+            let wanted = match (&it.content, old) {
+                (Some(content), _) => content.bytes().unwrap(),
+                (None, Some(old)) => &old.content,
+                (None, None) => &[],
+            };
+            if there.content != wanted {
+                return Some(format!("its content is {:?}", String::from_utf8_lossy(&there.content)));
+            }
+            let own = (it.owner.as_ref(), it.group.as_ref(), it.mode);
+            let mut wanted = inherited(spec, path, own);
+            if own.2.is_none() {
+                let x = Mode::from_bits(old.map_or(0o644, |old| old.mode));
+                wanted.2 = wanted.2.map(|mode| mode.for_file_below(x));
+            }
+            access(wanted, there, old, 0o644, group_of(before, after, &here))
+        }
+        AnyResource::Symlink(it) if it.state == Presence::Present => {
+            let target = it.target.clone().unwrap_or_default();
+            let good = there.is_some_and(|there| there.kind == 'l' && there.content == target.as_bytes());
+            (!good).then(|| format!("it is no link to {target}: {there:?}"))
+        }
+        _ => there.map(|there| format!("it is there: {there:?}")),
+    }
+}
+
+/// The group that the system gives to what is new there: that of a setgid directory.
+fn group_of(before: &Snapshot, after: &Snapshot, path: &str) -> u32 {
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let setgid = [after, before].into_iter().filter_map(|snapshot| snapshot.get(parent));
+    setgid
+        .filter(|parent| parent.kind == 'd' && parent.mode & 0o2000 != 0)
+        .map(|parent| parent.gid)
+        .next()
+        .unwrap_or(0)
+}
+
+/// Whether the directory of everything that is declared is there or is declared: then any order
+/// that the graph allows is as good as another.
+pub fn has_all_parents(spec: &Spec, before: &Snapshot) -> bool {
+    let mut paths = spec.items.iter().filter_map(|item| path_of(&item.resource));
+    paths.all(|path| {
+        let Some(parent) = path.parent() else { return true };
+        let is_it = |item: &converge::spec::Item| matches!(&item.resource, AnyResource::Directory(it) if it.path == parent);
+        spec.items.iter().any(is_it)
+            || before.get(&real(before, &format!("{parent}/."))).is_some_and(|there| there.kind == 'd')
+    })
+}
+
+/// Whether links make two declared paths meet that are apart as they are written: no spec can
+/// say then which of them is right.
+pub fn meet_by_links(spec: &Spec, snapshot: &Snapshot) -> bool {
+    let paths: Vec<&AbsPath> = spec.items.iter().filter_map(|item| path_of(&item.resource)).collect();
+    let is_at_or_below = |path: &str, top: &str| {
+        path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
+    };
+    paths.iter().any(|one| {
+        let leads = real(snapshot, one.as_str());
+        let clears = |resource: &AnyResource| match resource {
+            AnyResource::Directory(it) => {
+                (it.purge || it.recurse) && is_at_or_below(&leads, &real(snapshot, it.path.as_str()))
+            }
+            _ => false,
+        };
+        leads != one.as_str() && spec.items.iter().any(|item| clears(&item.resource))
+            || paths.iter().any(|other| {
+                // Its parents too: it may make them.
+                let led = real(snapshot, other.as_str());
+                let parent =
+                    |path: &str| path.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned());
+                is_at_or_below(&leads, &led) && !is_at_or_below(one.as_str(), other.as_str())
+                    || is_at_or_below(&leads, &parent(&led))
+                        && !is_at_or_below(one.as_str(), &parent(other.as_str()))
+            })
+    })
+}
+
+/// As declared; else as it was; else as new things are.
+fn access(wanted: Access<'_>, there: &Entry, was: Option<&Entry>, new: u32, group: u32) -> Option<String> {
+    let uid = wanted.0.map(|name| number(name)).or(was.map(|was| was.uid)).unwrap_or(0);
+    let gid = wanted.1.map(|name| number(name)).or(was.map(|was| was.gid)).unwrap_or(group);
+    let mode = wanted.2.map(Mode::bits).or(was.map(|was| was.mode)).unwrap_or(new);
+    // The kernel takes the setuid bits of what gets another owner.
+    let is_given = was.is_some_and(|was| (was.uid, was.gid) != (uid, gid)) && wanted.2.is_none();
+    let is_mode = there.mode == mode || is_given && there.mode == mode & !0o6000;
+    let good = (there.uid, there.gid) == (uid, gid) && is_mode;
+    let seen = (there.uid, there.gid, there.mode);
+    (!good)
+        .then(|| format!("owner and mode are {seen:?}, and {:?} is right (mode {mode:o})", (uid, gid, mode)))
+}
+
+/// `recurse` and `purge`.
+fn below(spec: &Spec, resource: &AnyResource, here: &str, after: &Snapshot) -> Option<String> {
+    let AnyResource::Directory(it) = resource else { return None };
+    let prefix = format!("{here}/");
+    let inside = after.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
+    for (path, there) in inside {
+        let declared =
+            |item: &converge::spec::Item| path_of(&item.resource).map(|it| real(after, it.as_str()));
+        let is_declared = spec.items.iter().any(|item| declared(item).as_ref() == Some(path));
+        let holds_declared = spec
+            .items
+            .iter()
+            .any(|item| declared(item).is_some_and(|it| it.starts_with(&format!("{path}/"))));
+        let is_ours = path.contains("/made") || path.ends_with(".bak");
+        if it.purge && !is_declared && !holds_declared && !is_ours {
+            return Some(format!("{path} is not declared, and still there"));
+        }
+        if it.recurse && !is_declared && there.kind != 'l' && !is_ours {
+            let path: AbsPath = path.parse().unwrap();
+            let mut wanted = inherited(spec, &path, (None, None, None));
+            if there.kind != 'd' {
+                wanted.2 = wanted.2.map(|mode| mode.for_file_below(Mode::from_bits(there.mode)));
+            }
+            if let Some(wrong) = access(wanted, there, Some(there), 0, 0) {
+                return Some(format!("below it, {path}: {wrong}"));
+            }
+        }
+    }
+    None
+}
+
+/// The first path that was touched and that no resource is about.
+pub fn touched(spec: &Spec, before: &Snapshot, after: &Snapshot) -> Option<String> {
+    let mut declared: Vec<(String, &AnyResource)> = Vec::new();
+    for item in &spec.items {
+        if let Some(path) = path_of(&item.resource) {
+            for seen in [path.to_string(), real(before, path.as_str()), real(after, path.as_str())] {
+                declared.push((seen, &item.resource));
+            }
+        }
+    }
+    let lies_below = |path: &str, top: &str| path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'));
+    let may_go = |path: &str| {
+        declared.iter().any(|(top, resource)| {
+            matches!(resource, AnyResource::Directory(it) if it.purge || (it.force && it.state == Presence::Absent))
+                && lies_below(path, top)
+        })
+    };
+    let may_have_access = |path: &str| {
+        declared.iter().any(|(top, resource)| {
+            matches!(resource, AnyResource::Directory(it) if it.recurse) && lies_below(path, top)
+        })
+    };
+    let is_about = |path: &str| {
+        declared.iter().any(|(top, _)| top == path)
+            || path.starts_with("/etc/tmpfiles.d/")
+            || path.contains("/made")
+            || path.contains("/old")
+    };
+    for (path, was) in before {
+        let what = match after.get(path) {
+            _ if is_about(path) => continue,
+            None if may_go(path) => continue,
+            None => "is gone".to_owned(),
+            Some(there) => {
+                let same_access = (was.mode, was.uid, was.gid) == (there.mode, there.uid, there.gid);
+                let same_thing =
+                    (was.inode, was.kind, &was.content) == (there.inode, there.kind, &there.content);
+                let same_times =
+                    was.kind == 'd' || (was.modified, was.changed) == (there.modified, there.changed);
+                if same_thing && (same_access && same_times || may_have_access(path)) {
+                    continue;
+                }
+                format!("was {was:?} and is {there:?}")
+            }
+        };
+        return Some(format!("{path} {what}"));
+    }
+    let new = after.iter().filter(|(path, _)| !before.contains_key(*path) && !is_about(path));
+    for (path, there) in new {
+        let is_parent = there.kind == 'd' && declared.iter().any(|(it, _)| lies_below(it, path));
+        let of = |mark: &str| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            name.ends_with(mark)
+        };
+        if !is_parent && !of(".bak") && !of(".converge") {
+            return Some(format!("{path} is new: {there:?}"));
+        }
+    }
+    None
+}

@@ -1,0 +1,1 @@
+//! What the soak has found once, each in its smallest form.

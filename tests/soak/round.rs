@@ -1,0 +1,207 @@
+//! One round: the properties that hold of every spec on every machine.
+
+use std::path::{Path, PathBuf};
+
+use converge::event::{ResourceReport, Status};
+use converge::resource::Action;
+use converge::run::Purpose;
+use converge::spec::Spec;
+
+use crate::engine::{self, Told, Way, is_settled};
+use crate::generate::Case;
+use crate::oracle;
+use crate::rng::Rng;
+use crate::tree::{self, Entry, Snapshot};
+
+/// A place of its own for the rounds of one thread.
+pub struct Place {
+    pub root: PathBuf,
+    beside: PathBuf,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        tree::clear(&self.beside);
+    }
+}
+
+impl Place {
+    pub fn new(name: &str) -> Place {
+        let memory = Path::new("/dev/shm");
+        let top = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let beside = top.join(format!("converge-soak-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&beside).unwrap();
+        Place { root: beside.join("root"), beside }
+    }
+
+    pub fn load(&self, case: &Case) -> Result<Spec, String> {
+        engine::load(&self.beside, &case.spec(self.root.to_str().unwrap()))
+    }
+}
+
+/// What a round came to.
+pub enum Round {
+    /// The loader refused the spec.
+    Refused,
+    /// Links make declared paths meet.
+    Tangled,
+    /// A resource fails on this machine, as the plan said; `Whole`: all hold in the end.
+    Partial,
+    Whole {
+        end: Snapshot,
+    },
+}
+
+macro_rules! must {
+    ($property:literal, $wrong:expr) => {
+        if let Some(wrong) = $wrong {
+            return Err(format!("{}: {wrong}", $property));
+        }
+    };
+}
+
+pub fn round(place: &Place, case: &Case, seed: u64) -> Result<Round, String> {
+    let root = &place.root;
+    let mut rng = Rng::new(seed ^ 0x5EED);
+    let Ok(spec) = place.load(case) else { return Ok(Round::Refused) };
+    tree::build(root, &case.tree);
+    let before = tree::look(root);
+    let planned = engine::run(&spec, root, Purpose::Plan, Way::InTurn(rng.next()), None);
+    let looked = tree::look(root);
+    must!("a plan touches nothing", tree::difference(&before, &looked, |was, is| was == is));
+
+    let applied = engine::run(&spec, root, Purpose::Apply, Way::InTurn(rng.next()), None);
+    let after = tree::look(root);
+    must!("what is not declared is untouched", oracle::touched(&spec, &before, &after));
+    if oracle::meet_by_links(&spec, &before) || oracle::meet_by_links(&spec, &after) {
+        return Ok(Round::Tangled);
+    }
+    must!("plan is apply", surprise(&planned, &applied));
+    must!("it is as declared", oracle::not_as_declared(&spec, &applied, &before, &after));
+    must!("nothing is left lying about", leftover(&after));
+
+    let again = engine::run(&spec, root, Purpose::Apply, Way::InTurn(rng.next()), None);
+    let later = tree::look(root);
+    must!("the second run changes nothing", unsteady(&applied, &again));
+    if !applied.all_hold() {
+        return Ok(Round::Partial);
+    }
+    must!("the second run touches nothing", tree::difference(&after, &later, |was, is| was == is));
+    must!("each single resource holds", engine::off(&spec, root));
+
+    let end = lasting(after);
+    must!("any order, one end", other_order(place, case, &mut rng, &before, &end));
+    if rng.one_in(8) {
+        tree::build(root, &case.tree);
+        let told = engine::run(&spec, root, Purpose::Apply, Way::Threads, None);
+        must!("side by side, one end", another_end(&told, &end, root));
+    }
+    Ok(Round::Whole { end })
+}
+
+/// Declared in another order, and made in one of the orders that the graph allows.
+fn other_order(
+    place: &Place,
+    case: &Case,
+    rng: &mut Rng,
+    before: &Snapshot,
+    end: &Snapshot,
+) -> Option<String> {
+    let mut shuffled = case.clone();
+    rng.shuffle(&mut shuffled.items);
+    let mut spec = match place.load(&shuffled) {
+        Ok(spec) => spec,
+        Err(refused) => return Some(format!("in another order it is refused: {refused}")),
+    };
+    if rng.one_in(2) && oracle::has_all_parents(&spec, before) {
+        engine::in_one_order(&mut spec, rng);
+    }
+    tree::build(&place.root, &case.tree);
+    let told = engine::run(&spec, &place.root, Purpose::Apply, Way::InTurn(rng.next()), None);
+    another_end(&told, end, &place.root)
+}
+
+pub fn another_end(told: &Told, end: &Snapshot, root: &Path) -> Option<String> {
+    if !told.all_hold() {
+        return Some(told.shown());
+    }
+    tree::difference(end, &lasting(tree::look(root)), |was, is| was.lasting() == is.lasting())
+}
+
+/// Without the times in the names of backups.
+pub fn lasting(snapshot: Snapshot) -> Snapshot {
+    let named = |path: String| match path.strip_suffix(".bak").and_then(|rest| rest.rsplit_once('.')) {
+        Some((file, _)) => format!("{file}.TIME.bak"),
+        None => path,
+    };
+    snapshot.into_iter().map(|(path, entry): (String, Entry)| (named(path), entry)).collect()
+}
+
+pub fn leftover(snapshot: &Snapshot) -> Option<String> {
+    snapshot.keys().find(|path| path.ends_with(".converge")).map(|path| format!("{path} is left over"))
+}
+
+/// Where apply did what the plan did not say.
+fn surprise(planned: &Told, applied: &Told) -> Option<String> {
+    planned.resources.iter().find_map(|(id, plan)| {
+        let apply = &applied.resources[id];
+        let same = match (plan.status, apply.status) {
+            (Status::Unknown, _) => plan.is_predicted,
+            // What its guards will say after a change below it only the run can tell.
+            _ if id.contains("/command:") && plan.is_predicted => true,
+            // As saved plans are held to: what it was may differ where it is predicted.
+            (Status::Changed, Status::Changed) if plan.is_predicted => {
+                let to = |report| {
+                    changes(report)
+                        .into_iter()
+                        .map(|(word, _, to)| (word.to_owned(), to.map(str::to_owned)))
+                        .collect::<Vec<_>>()
+                };
+                to(plan) == to(apply)
+            }
+            (Status::Changed, Status::Changed) => changes(plan) == changes(apply),
+            // What is to go has gone with what it lay in (`purge`).
+            (Status::Changed, Status::Ok) => plan.is_predicted && plan.action == Some(Action::Remove),
+            (Status::Failed, Status::Failed) => true,
+            // A plan cannot know what a command or a tool will say.
+            (Status::Changed, Status::Failed) => apply.action.is_some(),
+            // What it stands on has failed so.
+            (Status::Changed | Status::Ok, Status::Skipped) => stands_on_failed_action(applied, apply),
+            (plan, apply) => plan == apply,
+        };
+        (!same).then(|| {
+            let told = |report: &ResourceReport| {
+                format!("{} {:?} ({:?})", report.status.word(), changes(report), report.reason)
+            };
+            format!("{id} was planned as {} and applied as {}", told(plan), told(apply))
+        })
+    })
+}
+
+fn stands_on_failed_action(applied: &Told, skipped: &ResourceReport) -> bool {
+    let root = skipped.because_of.as_ref().and_then(|root| applied.resources.get(root));
+    root.is_some_and(|root| root.status == Status::Failed && root.action.is_some())
+}
+
+fn changes(report: &ResourceReport) -> Vec<(&str, Option<&str>, Option<&str>)> {
+    report
+        .changes
+        .iter()
+        .map(|change| (change.attribute.as_str(), change.from.as_deref(), change.to.as_deref()))
+        .collect()
+}
+
+/// What held after the first run holds without a change in the second.
+fn unsteady(first: &Told, second: &Told) -> Option<String> {
+    first.resources.iter().find_map(|(id, first)| {
+        let second = &second.resources[id];
+        let steady = match first.status {
+            status if is_settled(status) => second.status == Status::Ok,
+            _ => second.status == first.status,
+        };
+        (!steady).then(|| {
+            let why = second.reason.as_deref().unwrap_or_default();
+            format!("{id}: {} {:?} {why}", second.status.word(), changes(second))
+        })
+    })
+}
