@@ -114,7 +114,7 @@ impl Walk<'_> {
                         }
                         let failure = Failure::new(lack.what.clone()).help(lack.help.clone());
                         match until.filter(|_| self.lies_behind_a_link(item, lack)) {
-                            Some(until) => return self.unknown(item, until, Vec::new()),
+                            Some(until) => self.unknown(item, until, Vec::new()),
                             None => self.fail(item, failure),
                         }
                     }

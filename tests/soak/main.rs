@@ -37,7 +37,7 @@ fn judge(place: &Place, case: &Case, seed: u64, tally: &Tally) -> Result<(), Str
         Round::Refused => tally.refused.fetch_add(1, Ordering::Relaxed),
         Round::Tangled => tally.tangled.fetch_add(1, Ordering::Relaxed),
         Round::Partial => tally.partial.fetch_add(1, Ordering::Relaxed),
-        Round::Whole { end } if seed % FAULTY == 0 => {
+        Round::Whole { end } if seed.is_multiple_of(FAULTY) => {
             let kind = faults::KINDS[(seed / FAULTY) as usize % faults::KINDS.len()];
             let faults = faults::all(place, case, &end, kind)?;
             tally.faults.fetch_add(faults, Ordering::Relaxed)
