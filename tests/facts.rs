@@ -154,7 +154,7 @@ resources:
   - file: DIR/f
     mode: '{{ mode }}'
     content: \"{{ words.system }} {{ facts.memory > 0 }} {{ facts.arch }}\\n\"
-    wait: '{{ facts.cpus }}s'
+    timeout: '{{ facts.cpus }}m'
   - file: DIR/t
     template: t.j2
   - symlink: DIR/l

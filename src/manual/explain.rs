@@ -25,7 +25,7 @@ pub fn whole(manual: &Manual, one: &Type) -> String {
     for attribute in &one.attributes {
         text.push_str(&entry(manual, attribute));
     }
-    text.push_str("\nEvery resource takes these too\n");
+    text.push_str("\nIt takes these too, as others do\n");
     for attribute in manual.common_of(one) {
         text.push_str(&entry(manual, attribute));
     }

@@ -69,9 +69,13 @@ impl Manual {
         self.types.iter().find(|one| one.word == word)
     }
 
-    /// The common attributes that the type has not claimed for itself.
+    /// The common attributes that the type has not claimed for itself, and that mean something
+    /// to it.
     pub fn common_of<'a>(&'a self, of: &'a Type) -> impl Iterator<Item = &'a Attribute> {
-        self.common.iter().filter(|common| of.find(&common.name).is_none())
+        let has = |common: &&Attribute| {
+            of.find(&common.name).is_none() && (common.name != "wait" || resource::can_wait(of.word))
+        };
+        self.common.iter().filter(has)
     }
 }
 

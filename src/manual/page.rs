@@ -17,7 +17,7 @@ pub fn page(manual: &Manual, one: &Type) -> String {
     page.push_str(&table(manual, &one.attributes.iter().collect::<Vec<_>>()));
     let common: Vec<String> =
         manual.common_of(one).map(|attribute| format!("[`{0}`](README.md#{0})", attribute.name)).collect();
-    let _ = write!(page, "\nEvery resource takes {} too.\n", common.join(", "));
+    let _ = write!(page, "\nIt takes {} too.\n", common.join(", "));
     page
 }
 

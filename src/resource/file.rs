@@ -134,7 +134,7 @@ impl Resource for File {
         }
     }
 
-    fn can_wait(&self) -> bool {
+    fn can_wait() -> bool {
         false
     }
 

@@ -62,7 +62,10 @@ pub trait Resource {
 
     /// Whether it can come true by itself, so that a `wait` makes sense. A file cannot: nothing
     /// but converge makes it what is declared.
-    fn can_wait(&self) -> bool {
+    fn can_wait() -> bool
+    where
+        Self: Sized,
+    {
         true
     }
 
@@ -251,6 +254,11 @@ macro_rules! registry {
                 $($word => Some(<$module::$type as schemars::JsonSchema>::json_schema(generator)),)*
                 _ => None,
             }
+        }
+
+        /// Whether a resource of the type can come true by itself, so that `wait` has a meaning.
+        pub fn can_wait(word: &str) -> bool {
+            match word { $($word => <$module::$type as Resource>::can_wait(),)* _ => true }
         }
 
         /// An example of the type that plans, applies, and applies again without a change.

@@ -67,7 +67,7 @@ impl Resource for Symlink {
         }
     }
 
-    fn can_wait(&self) -> bool {
+    fn can_wait() -> bool {
         false
     }
 

@@ -10,7 +10,7 @@ use super::entry::Draft;
 use super::problem::Problem;
 use super::scope::{NoValue, Scope};
 use crate::attribute::Content;
-use crate::resource::Invalid;
+use crate::resource::{Invalid, can_wait};
 
 /// Validates the resource and fills in its contents; false where something is wrong. `late` are
 /// the attributes that stand on facts; a template file that does makes its attribute one of them.
@@ -71,7 +71,7 @@ fn report(desk: &mut Desk, draft: &Draft, complaint: &Invalid) {
 
 /// `wait` where there is nothing to wait for.
 fn waits_in_vain(desk: &mut Desk, draft: &Draft) -> bool {
-    if draft.common.wait.is_none() || draft.resource.as_resource().can_wait() {
+    if draft.common.wait.is_none() || can_wait(draft.resource.type_word()) {
         return false;
     }
     let word = draft.resource.type_word();

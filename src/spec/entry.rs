@@ -65,7 +65,7 @@ pub struct Origin {
 #[serde(deny_unknown_fields)]
 pub struct Common {
     /// How long to keep checking until it holds: after applying, and for what converge can only
-    /// wait for (`port`, `http`, a file that something else makes). `every` says how often to look;
+    /// wait for (`port`, `http`). `every` says how often to look;
     /// its default is 1s. Without a `wait`, what does not hold has failed; what passes by itself
     /// (a unit that is starting) is waited for as long as `timeout`.
     pub wait: Option<Wait>,

@@ -9,7 +9,7 @@ pub fn read(text: &str) -> Option<Value> {
     let events: Result<Vec<_>, _> = Parser::new_from_str(text).collect();
     let events: Vec<Event<'_>> = events.ok()?.into_iter().map(|(event, _)| event).collect();
     let documents = events.iter().filter(|event| matches!(event, Event::DocumentStart(..))).count();
-    let mut reader = Reader { events: events.into_iter(), anchors: Vec::new() };
+    let mut reader = Reader { events: events.into_iter(), values: 0, anchors: Vec::new() };
     if documents > 1 {
         return None;
     }
@@ -25,8 +25,20 @@ pub fn read(text: &str) -> Option<Value> {
     }
 }
 
+/// More values than this no editor reads: aliases of aliases would fill the memory.
+const MOST_VALUES: usize = 1_000_000;
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Object(entries) => 1 + entries.values().map(size).sum::<usize>(),
+        _ => 1,
+    }
+}
+
 struct Reader<'a> {
     events: std::vec::IntoIter<Event<'a>>,
+    values: usize,
     anchors: Vec<(usize, Value)>,
 }
 
@@ -36,7 +48,14 @@ impl<'a> Reader<'a> {
         let value = match event {
             Event::Scalar(text, ScalarStyle::Plain, ..) => core(&text),
             Event::Scalar(text, ..) => Value::String(text.into_owned()),
-            Event::Alias(id) => self.anchors.iter().find(|(known, _)| *known == id)?.1.clone(),
+            Event::Alias(id) => {
+                let (_, meant) = self.anchors.iter().find(|(known, _)| *known == id)?;
+                self.values += size(meant);
+                if self.values > MOST_VALUES {
+                    return None;
+                }
+                meant.clone()
+            }
             Event::SequenceStart(..) => {
                 let mut items = Vec::new();
                 loop {

@@ -175,7 +175,7 @@ impl Resource for Directory {
         }
     }
 
-    fn can_wait(&self) -> bool {
+    fn can_wait() -> bool {
         false
     }
 
