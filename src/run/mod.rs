@@ -3,6 +3,7 @@
 //! when its dependencies are settled. What fails skips what depends on it, and nothing else.
 
 mod decide;
+mod foresee;
 mod hosts;
 mod select;
 mod traffic;
