@@ -1,5 +1,6 @@
-//! What controller and agent say to each other: frames of JSON, each after its length. A
-//! request has an id; replies come in any order.
+//! What controller and agent say to each other: frames of JSON, each after its length. Requests
+//! that are made together come in one frame, so that their host knows of all of them before it begins with the
+//! first. A request has an id; replies come in any order, each in a frame of its own.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -19,6 +20,9 @@ pub const MAGIC: &[u8] = b"\x01CONVERGE-AGENT\x02\n";
 
 /// No frame is longer: a length beyond it is a broken stream.
 pub const FRAME_CAP: usize = 256 * 1024 * 1024;
+
+/// The most requests in one frame.
+const TOGETHER: usize = 1000;
 
 /// An empty frame: a sign of life. The controller sends it, and the agent sends it back.
 pub const HEARTBEAT: [u8; 4] = [0; 4];
@@ -94,6 +98,18 @@ impl Request {
     pub fn new(id: u64, operation: Operation, timeout: Duration) -> Self {
         Request { id, operation, timeout: timeout.into() }
     }
+}
+
+/// Requests that are sent together, as they go into frames: all in one, or in several where they
+/// are many, so that their host can begin.
+pub fn batches(mut requests: Vec<Request>) -> Vec<Vec<Request>> {
+    let mut batches = Vec::new();
+    while requests.len() > TOGETHER {
+        let rest = requests.split_off(TOGETHER);
+        batches.push(std::mem::replace(&mut requests, rest));
+    }
+    batches.push(requests);
+    batches
 }
 
 /// The frame's bytes, length first.

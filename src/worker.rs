@@ -27,12 +27,18 @@ const GRACE: Duration = Duration::from_secs(2);
 /// A pool of threads for requests. A thread that hangs is given up and replaced.
 pub struct Workers {
     shared: Arc<Shared>,
-    queue: Sender<Request>,
+    queue: Sender<Asked>,
+}
+
+/// A request, and the machine as of when it came.
+struct Asked {
+    request: Request,
+    system: System,
 }
 
 struct Shared {
     system: System,
-    incoming: Mutex<Receiver<Request>>,
+    incoming: Mutex<Receiver<Asked>>,
     replies: Sender<Reply>,
     running: Mutex<HashMap<u64, Instant>>,
     unanswered: Mutex<usize>,
@@ -72,10 +78,21 @@ impl Workers {
         Workers { shared, queue }
     }
 
-    pub fn submit(&self, request: Request) {
-        *guard(&self.shared.unanswered) += 1;
-        // The receiver lives in `shared`, which this holds.
-        drop(self.queue.send(request));
+    /// Takes on requests that came together: what several of them read is read once.
+    pub fn submit(&self, requests: Vec<Request>) {
+        *guard(&self.shared.unanswered) += requests.len();
+        for request in &requests {
+            if let Operation::Check(resource) = &request.operation
+                && let Some(reading) = resource.as_resource().reads()
+            {
+                self.shared.system.expect(reading);
+            }
+        }
+        let system = self.shared.system.asked_now();
+        for request in requests {
+            // The receiver lives in `shared`, which this holds.
+            drop(self.queue.send(Asked { request, system: system.clone() }));
+        }
     }
 
     /// The controller has gone: what is under way is finished, and whoever waits for the machine's
@@ -105,10 +122,11 @@ impl Workers {
 
 fn work(shared: &Arc<Shared>) {
     loop {
-        let Ok(request) = guard(&shared.incoming).recv() else { return };
+        let Ok(Asked { request, system }) = guard(&shared.incoming).recv() else { return };
         let (id, timeout) = (request.id, request.timeout.get());
         guard(&shared.running).insert(id, Instant::now() + timeout + GRACE);
-        let outcome = carry_out(shared, request);
+        let system = system.within(timeout);
+        let outcome = operate(&system, &request.operation, |holder| take_lock(shared, holder));
         if guard(&shared.running).remove(&id).is_none() {
             // The watchdog has answered in our place and has started another thread.
             return;
@@ -141,11 +159,6 @@ fn give_up_overdue(shared: &Arc<Shared>) {
     }
 }
 
-fn carry_out(shared: &Shared, request: Request) -> Outcome {
-    let system = shared.system.within(request.timeout.get());
-    operate(&system, &request.operation, |holder| take_lock(shared, holder))
-}
-
 /// Carries out one operation, to its end, on this thread.
 pub fn operate(
     system: &System,
@@ -167,11 +180,11 @@ pub fn operate(
 }
 
 fn apply(system: &System, resource: &AnyResource, needed: &Needed) -> Result<Check, Failure> {
-    resource.as_resource().apply(system, needed)?;
+    resource.as_resource().apply(&system.anew(), needed)?;
     if resource.as_resource().is_proved_by_apply() {
         return Ok(Check::Holds);
     }
-    resource.as_resource().check(system)
+    resource.as_resource().check(&system.anew())
 }
 
 fn take_lock(shared: &Shared, holder: &Holder) -> Result<(), LockRefusal> {

@@ -123,8 +123,8 @@ fn read_requests(workers: &Workers, replies: &Sender<Reply>, ending: &mut UnixSt
             Err(error) => return Err(error.into()),
         }
         heard = Instant::now();
-        while let Some(request) = frames.take_frame::<Request>()? {
-            workers.submit(request);
+        while let Some(requests) = frames.take_frame::<Vec<Request>>()? {
+            workers.submit(requests);
         }
         if frames.take_heartbeats() > 0 {
             drop(replies.send(Reply { id: BEAT, outcome: Outcome::Explained(Vec::new()) }));

@@ -25,9 +25,7 @@ impl LocalNode {
 impl Node for LocalNode {
     fn send(&mut self, requests: Vec<Request>) {
         if let Some(workers) = &self.workers {
-            for request in requests {
-                workers.submit(request);
-            }
+            workers.submit(requests);
         }
     }
 

@@ -66,13 +66,16 @@ impl RemoteNode {
 
 impl Node for RemoteNode {
     fn send(&mut self, requests: Vec<Request>) {
-        for request in requests {
-            self.command(match wire::frame(&request) {
-                Ok(frame) => Command::Send(frame),
+        for batch in wire::batches(requests) {
+            match wire::frame(&batch) {
+                Ok(frame) => self.command(Command::Send(frame)),
                 Err(error) => {
-                    Command::Refuse(request.id, Failure::new(format!("it cannot be sent: {error}")))
+                    let refused = Failure::new(format!("it cannot be sent: {error}"));
+                    for request in batch {
+                        self.command(Command::Refuse(request.id, refused.clone()));
+                    }
                 }
-            });
+            }
         }
     }
 

@@ -29,6 +29,7 @@ pub use check::{Action, Change, Check, Lack, Needed, Thing, Waiting};
 
 use crate::attribute::{AbsPath, Content, Trigger};
 use crate::system::System;
+use crate::system::readings::Reading;
 use common::{HandedDown, Surroundings};
 
 /// The limit of one operation where neither the spec nor the type names one.
@@ -44,6 +45,11 @@ pub trait Resource {
 
     /// Reads the machine and says which changes are still needed. Changes nothing.
     fn check(&self, system: &System) -> Result<Check, Failure>;
+
+    /// What its check reads that can be read for many resources in one go.
+    fn reads(&self) -> Option<Reading> {
+        None
+    }
 
     /// Makes the changes that `check` found. It is checked again afterwards by the caller.
     fn apply(&self, system: &System, needed: &Needed) -> Result<(), Failure>;

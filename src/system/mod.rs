@@ -7,6 +7,7 @@ pub mod faults;
 pub mod files;
 pub mod fingerprint;
 pub mod processes;
+pub mod readings;
 pub mod users;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,9 @@ pub struct System {
     root: PathBuf,
     deadline: Instant,
     faults: faults::Hook,
+    readings: readings::Readings,
+    /// When this operation was asked for; None: it shares no reading with others.
+    asked: Option<Instant>,
 }
 
 impl System {
@@ -31,7 +35,13 @@ impl System {
     /// A machine whose files lie below `root`: for tests.
     pub fn under(root: impl Into<PathBuf>) -> System {
         let deadline = Instant::now() + Duration::from_secs(60);
-        System { root: root.into(), deadline, faults: faults::Hook::default() }
+        System {
+            root: root.into(),
+            deadline,
+            faults: faults::Hook::default(),
+            readings: readings::Readings::default(),
+            asked: None,
+        }
     }
 
     /// The same machine for one operation that must end within `timeout`.

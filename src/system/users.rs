@@ -3,10 +3,10 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
 
 use super::System;
 use super::commands::Invocation;
-use crate::attribute::AbsPath;
 use crate::failure::Failure;
 
 /// An entry of passwd(5).
@@ -46,7 +46,7 @@ impl System {
         let [name, _, uid, gid, _, home, shell, ..] = fields[..] else { return Ok(None) };
         let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse()) else { return Ok(None) };
         let mut groups = vec![gid];
-        for line in self.lines_of("group").unwrap_or_default().lines() {
+        for line in self.lines_of("group")?.lines() {
             let fields: Vec<&str> = line.split(':').collect();
             if let [_, _, number, members] = fields[..]
                 && members.split(',').any(|member| member == name)
@@ -60,18 +60,21 @@ impl System {
         Ok(Some(Account { name, uid, gid, home, shell, groups }))
     }
 
-    fn lines_of(&self, database: &str) -> std::io::Result<String> {
-        let path: AbsPath = format!("/etc/{database}").parse().map_err(std::io::Error::other)?;
-        Ok(String::from_utf8_lossy(&std::fs::read(self.locate(&path))?).into_owned())
+    /// The lines of a file in /etc; none where it is not there.
+    fn lines_of(&self, database: &'static str) -> Result<Arc<str>, Failure> {
+        self.shared(database, || {
+            let path = self.root().join("etc").join(database);
+            match std::fs::read(path) {
+                Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into()),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok("".into()),
+                Err(error) => Err(Failure::io(format!("reading /etc/{database}"), &error)),
+            }
+        })
     }
 
     /// The line of `name`, from the file or else from getent.
-    fn entry(&self, database: &str, name: &str) -> Result<Option<String>, Failure> {
-        let lines = match self.lines_of(database) {
-            Ok(lines) => lines,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(Failure::io(format!("reading /etc/{database}"), &error)),
-        };
+    fn entry(&self, database: &'static str, name: &str) -> Result<Option<String>, Failure> {
+        let lines = self.lines_of(database)?;
         if let Some(line) = lines.lines().find(|line| line.split(':').next() == Some(name)) {
             return Ok(Some(line.to_owned()));
         }
@@ -90,9 +93,10 @@ impl System {
         output.succeeded().then(|| output.stdout.lines().next().map(str::to_owned))?
     }
 
-    fn name_of(&self, database: &str, number: u32) -> String {
+    fn name_of(&self, database: &'static str, number: u32) -> String {
         let number = number.to_string();
-        let lines = self.lines_of(database).unwrap_or_default();
+        // What cannot be read names nobody.
+        let lines = self.lines_of(database).unwrap_or_else(|_| "".into());
         let found = lines.lines().find(|line| line.split(':').nth(2) == Some(&number));
         let found = found.map(str::to_owned).or_else(|| self.getent(database, &number));
         found.and_then(|line| line.split(':').next().map(str::to_owned)).unwrap_or(number)

@@ -105,7 +105,7 @@ impl Agent {
     fn ask(&mut self, operation: Operation) -> Outcome {
         self.next += 1;
         let request = Request::new(self.next, operation, self.timeout);
-        wire::send(&mut self.stdin, &request).expect("the agent reads");
+        wire::send(&mut self.stdin, &[request]).expect("the agent reads");
         let reply: Reply = wire::receive(&mut self.stdout).expect("the agent answers").expect("an answer");
         assert_eq!(reply.id, self.next);
         reply.outcome

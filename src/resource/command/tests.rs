@@ -274,7 +274,7 @@ fn the_worker_takes_the_exit_code_for_always() {
     let always = command(json!({"command": "true", "always": true}));
     let needed = needed(always.check(&system).unwrap());
     let operation = Operation::Apply(AnyResource::Command(Box::new(always)), needed);
-    workers.submit(Request::new(1, operation, Duration::from_secs(10)));
+    workers.submit(vec![Request::new(1, operation, Duration::from_secs(10))]);
     let reply = answers.recv_timeout(Duration::from_secs(10)).unwrap();
     assert_eq!(reply.outcome, Outcome::Checked(Ok(Check::Holds)));
 }

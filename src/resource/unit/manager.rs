@@ -1,5 +1,6 @@
 //! Talking to systemd: the system's manager, or the running user's.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -11,6 +12,7 @@ use crate::attribute::AbsPath;
 use crate::resource::{Detail, Failure};
 use crate::system::System;
 use crate::system::commands::{Invocation, Output};
+use crate::system::readings::Reading;
 
 /// A job that takes longer goes on by itself: what it comes to is observed, not waited for here.
 const JOB_PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +25,15 @@ pub enum Scope {
     #[default]
     System,
     User,
+}
+
+/// What is read of a unit.
+pub fn reading(unit: &UnitName, scope: Scope) -> Reading {
+    let of = match scope {
+        Scope::System => "systemd",
+        Scope::User => "systemd --user",
+    };
+    Reading { of, name: unit.full().to_owned() }
 }
 
 /// One of systemd's managers on this machine.
@@ -74,12 +85,27 @@ impl<'a> Manager<'a> {
         text.parse().map_err(Failure::new)
     }
 
+    /// How it is now.
     pub fn show(&self, unit: &UnitName) -> Result<Shown, Failure> {
-        let output = self.run(&["show", "-p", PROPERTIES, "--", unit.full()])?;
+        let mut shown = self.show_all(&[unit.full().to_owned()])?;
+        Ok(shown.remove(unit.full()).unwrap_or_else(|| Shown::read("")))
+    }
+
+    /// How it is, asked for together with the other units of this run.
+    pub fn show_shared(&self, unit: &UnitName) -> Result<Shown, Failure> {
+        let shown = self.system.shared_of(&reading(unit, self.scope), |units| self.show_all(units))?;
+        Ok(shown.unwrap_or_else(|| Shown::read("")))
+    }
+
+    fn show_all(&self, units: &[String]) -> Result<HashMap<String, Shown>, Failure> {
+        let argv = ["show", "-p", PROPERTIES, "--"].into_iter().chain(units.iter().map(String::as_str));
+        let output = self.run(&argv.collect::<Vec<_>>())?;
         if !output.succeeded() {
-            return Err(self.refused(&output, format!("asking systemd for {unit}")));
+            return Err(self.refused(&output, format!("asking systemd for {}", units.join(", "))));
         }
-        Ok(Shown::read(&output.stdout))
+        // One paragraph each, in this order.
+        let shown = output.stdout.split("\n\n").map(Shown::read);
+        Ok(units.iter().cloned().zip(shown).collect())
     }
 
     /// `enable`, `mask`, `daemon-reload`: what ends at once.

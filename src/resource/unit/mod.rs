@@ -13,6 +13,7 @@ use super::{
 };
 use crate::attribute::{AbsPath, Content, Span, Trigger};
 use crate::system::System;
+use crate::system::readings::Reading;
 use manager::Manager;
 use show::{Phase, Shown};
 
@@ -175,7 +176,7 @@ impl Unit {
     }
 
     fn look(&self, system: &System, manager: &Manager) -> Result<Seen, Failure> {
-        let mut shown = manager.show(&self.name)?;
+        let mut shown = manager.show_shared(&self.name)?;
         shown.needs_reload |= self.has_unseen_drop_ins(system, &shown)?;
         let path = self.file(system)?;
         let file = match &self.content {
@@ -355,6 +356,10 @@ impl Resource for Unit {
         Some((Action::Restart, debt::follows(change, cause)))
     }
 
+    fn reads(&self) -> Option<Reading> {
+        Some(manager::reading(&self.name, self.scope))
+    }
+
     fn check(&self, system: &System) -> Result<Check, Failure> {
         let manager = Manager::of(system, self.scope)?;
         self.judge(&self.look(system, &manager)?)
@@ -379,6 +384,7 @@ impl Resource for Unit {
             || needed.has("loaded")
             || self.has_unseen_drop_ins(system, &before)?;
         if needed.has("content") || needed.has("masked") || is_stale {
+            let _turn = system.turn("systemd")?;
             manager.call(&["daemon-reload"], "daemon-reload")?;
         }
         if let Some(enabled) = to("enabled") {

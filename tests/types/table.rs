@@ -1,0 +1,85 @@
+//! One resource, many starts, one end: what every type is held to. A row arranges a start on a real
+//! host; from there the check names what is off and no more, one apply makes it so, and what is so
+//! is not touched again.
+
+use converge::resource::{AnyResource, Check};
+use serde_json::Value;
+
+use crate::agent::{Agent, Host, resource, told};
+
+/// A type's resource and how it looks on the host.
+pub struct Table<'a> {
+    pub host: &'a Host,
+    pub agent: Agent,
+    /// The type's word.
+    pub word: &'static str,
+    /// As a spec's item has it.
+    pub declared: Value,
+    /// A shell line that removes every trace of earlier rows.
+    pub clear: &'static str,
+    /// A shell line that prints all that the resource is about, with times and inodes: what it
+    /// prints must be the same after a second run.
+    pub look: &'static str,
+}
+
+impl Table<'_> {
+    /// From the start that `arrange` makes, exactly these attributes are off (none: it holds).
+    #[track_caller]
+    pub fn row(&mut self, start: &str, arrange: &str, off: &[&str]) {
+        self.host.sh(self.clear);
+        if !arrange.is_empty() {
+            self.host.must(arrange);
+        }
+        let declared = resource(self.word, self.declared.clone());
+        let needed = match self.agent.check(&declared) {
+            Ok(Check::Holds) => None,
+            Ok(Check::Needs(needed)) => Some(needed),
+            other => panic!("{start}: neither holds nor can be made so: {other:?}"),
+        };
+        let found: Vec<&str> = needed
+            .iter()
+            .flat_map(|needed| &needed.changes)
+            .map(|change| change.attribute.as_str())
+            .collect();
+        let shown = needed.as_ref().map(told).unwrap_or_default();
+        assert_eq!(found, off, "{start}: what the plan says\n{shown}");
+        if let Some(needed) = &needed {
+            assert!(needed.lacks.is_empty(), "{start}: it lacks {:?}", needed.lacks);
+        }
+        let before = self.host.must(self.look);
+        let (applied, end) = self.agent.converge(&declared);
+        assert_eq!(end, Ok(()), "{start}: one run makes it so; changes:\n{shown}");
+        assert_eq!(applied, needed, "{start}: apply makes what the plan said");
+        let after = self.host.must(self.look);
+        if applied.is_none() {
+            assert_eq!(after, before, "{start}: it held, and was touched");
+        }
+        self.holds_untouched(start, &declared);
+        assert_eq!(self.host.must(self.look), after, "{start}: the second run touched it");
+    }
+
+    /// From the start that `arrange` makes, it fails with words like these, and touches nothing.
+    #[track_caller]
+    pub fn refused(&mut self, start: &str, arrange: &str, words: &str) {
+        self.host.sh(self.clear);
+        self.host.must(arrange);
+        let declared = resource(self.word, self.declared.clone());
+        let before = self.host.must(self.look);
+        let (applied, end) = self.agent.converge(&declared);
+        let said = end.expect_err(start);
+        assert!(said.contains(words), "{start}: it says {said:?}, and not {words:?} ({applied:?})");
+        assert_eq!(self.host.must(self.look), before, "{start}: it failed, and touched something");
+    }
+
+    #[track_caller]
+    fn holds_untouched(&mut self, start: &str, declared: &AnyResource) {
+        let again = self.agent.converge(declared);
+        assert_eq!(again, (None, Ok(())), "{start}: the second run");
+    }
+}
+
+impl Drop for Table<'_> {
+    fn drop(&mut self) {
+        self.host.sh(self.clear);
+    }
+}
