@@ -21,6 +21,9 @@ use status::{Phase, Process};
 /// Where Debian's supervisord looks for program files.
 const DIRECTORY: &str = "/etc/supervisor/conf.d";
 
+/// Why it comes after that file.
+const ITS_FILE: &str = "its program file";
+
 /// `state: running | stopped`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
@@ -166,7 +169,7 @@ impl Resource for Program {
                     links = links.stands_on(Thing::Path(directory), "its program file lies there");
                 }
             } else {
-                links = links.stands_on(file, "its program file");
+                links = links.stands_on(file, ITS_FILE);
             }
         }
         for path in debt::paths(&self.restart_on) {
@@ -215,8 +218,13 @@ impl Resource for Program {
     }
 
     fn follows(&self, attribute: &str, cause: &str) -> Option<(Action, Change)> {
-        let restarts = attribute == "restart_on" && self.state == ProgramState::Running;
+        let restarts = ["restart_on", ITS_FILE].contains(&attribute) && self.state == ProgramState::Running;
         restarts.then(|| (Action::Restart, debt::follows("restart", cause)))
+    }
+
+    /// Its program file; how it runs is no content.
+    fn changes_content(&self, needed: &Needed) -> Option<bool> {
+        Some(needed.has("content"))
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
