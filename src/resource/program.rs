@@ -148,7 +148,7 @@ fn running(system: &System, processes: &[Process]) -> Option<Running> {
     let one = |pid: u32| Some(format!("{pid}@{}", system.start_ticks(pid)?));
     let identity: Vec<String> = pids().filter_map(one).collect();
     let since = pids().filter_map(|pid| system.process_start(pid)).min().unwrap_or_else(SystemTime::now);
-    (!identity.is_empty()).then(|| Running { identity: identity.join(" "), since })
+    (!identity.is_empty()).then(|| Running { identity: identity.join(" "), since, reloaded: None })
 }
 
 impl Resource for Program {
@@ -292,8 +292,10 @@ impl Resource for Program {
             control.order("restart", &name)?;
         }
         let after = self.now(system)?;
-        let identity = running(system, &after).map(|run| run.identity).unwrap_or_default();
-        self.ledger().write(system, &identity, contents)
+        match running(system, &after) {
+            Some(running) => self.ledger().write(system, &running, contents),
+            None => Ok(()),
+        }
     }
 
     fn evidence(&self, system: &System) -> Vec<Detail> {

@@ -176,7 +176,8 @@ impl Unit {
 
     fn running(shown: &Shown) -> Running {
         let begun = if shown.main_since.is_zero() { shown.active_since } else { shown.main_since };
-        Running { identity: shown.invocation.clone(), since: manager::wall_clock(begun) }
+        let reloaded = Some(shown.changed).filter(|_| !shown.reload_failed);
+        Running { identity: shown.invocation.clone(), since: manager::wall_clock(begun), reloaded }
     }
 
     fn look(&self, system: &System, manager: &Manager) -> Result<Seen, Failure> {
@@ -455,11 +456,16 @@ impl Unit {
             let begins = matches!(now.phase(), Phase::Failed | Phase::Down);
             manager.job(if begins { "start" } else { "restart" }, &self.name)?;
         } else {
-            manager.job("reload", &self.name)?;
+            let running = Unit::running(&now);
+            self.ledger().intend(system, &running, contents.clone())?;
+            if let Err(failure) = manager.job("reload", &self.name) {
+                self.ledger().write(system, &running, debt::Fingerprints::new())?;
+                return Err(failure);
+            }
         }
         // Whether it runs now is for the check to say, and with a `wait` for the next ones.
         let after = manager.show(&self.name)?;
-        self.ledger().write(system, &after.invocation, contents)
+        self.ledger().write(system, &Unit::running(&after), contents)
     }
 }
 
