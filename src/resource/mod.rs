@@ -123,6 +123,17 @@ pub trait Resource {
         None
     }
 
+    /// The same, where the loader puts what is declared to be gone: that is for its own resource to
+    /// remove.
+    fn leaves(&mut self) -> Option<&mut Vec<AbsPath>> {
+        None
+    }
+
+    /// What it clears away may take this path along, with the directory that it lies in.
+    fn takes_along(&self, _path: &AbsPath) -> bool {
+        false
+    }
+
     /// For what lies at a path and may lie below a directory with `recurse`: where the loader puts
     /// what is declared around it.
     fn surroundings(&mut self) -> Option<&mut Surroundings> {
@@ -140,9 +151,32 @@ pub trait Resource {
     }
 
     /// In a plan: what follows for it, now in state, when the content behind `attribute`
-    /// (`restart_on`, ...) will have been changed by `cause`.
+    /// (`restart_on`, ..., or the reason of an implied edge: `its unit file`) will have been changed
+    /// by `cause`.
     fn follows(&self, _attribute: &str, _cause: &str) -> Option<(Action, Change)> {
         None
+    }
+
+    /// The same, where that is more than one change.
+    fn foreseen(&self, attribute: &str, cause: &str) -> Option<(Action, Vec<Change>)> {
+        self.follows(attribute, cause).map(|(action, change)| (action, vec![change]))
+    }
+
+    /// In a plan: whether these changes give what it stands for (`content_paths`) another content.
+    /// None: that shows only when they are made.
+    fn changes_content(&self, needed: &Needed) -> Option<bool> {
+        let is_access = |change: &Change| ["owner", "group", "mode", "recurse"].contains(&&*change.attribute);
+        match needed.action {
+            _ if needed.changes.iter().all(is_access) => Some(false),
+            Action::Create => Some(true),
+            _ if needed.has("content") && !needed.has("state") => Some(true),
+            _ => None,
+        }
+    }
+
+    /// In a plan: it asks commands, and what they answer may follow from what comes before it.
+    fn asks_commands(&self) -> bool {
+        false
     }
 
     /// Whether old and new content may be shown.

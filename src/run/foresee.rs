@@ -17,9 +17,9 @@ impl Walk<'_> {
             })
     }
 
-    /// A directory that nothing declares is made with one below it. There is no order between that
-    /// one and what else lies in the directory (mostly it is there): it is only awaited where the
-    /// directory is found missing.
+    /// A directory that nothing declares is made with one below it, and what a link leads to may be
+    /// declared by its own path. There is no order between that one and what else lies there (mostly
+    /// it is there): it is only awaited where the directory is found missing.
     fn makers(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
         let host = self.spec.items[item].host;
         let is_removal = self.item(item).resource.as_resource().links().is_removal;
@@ -31,16 +31,27 @@ impl Walk<'_> {
         };
         (0..self.spec.items.len()).filter(move |other| {
             let declared = self.item(*other);
+            let makes_parents = declared.resource.type_word() == "directory";
             let makes = |made: &AbsPath| {
-                let is_for = |path: &AbsPath| made == path || made.is_below(path);
+                let is_for = |path: &AbsPath| made == path || makes_parents && made.is_below(path);
                 wanted.as_ref().is_some_and(is_for) || wanted.is_some() && parent.as_ref().is_some_and(is_for)
             };
             *other != item
                 && declared.host == host
-                && declared.resource.type_word() == "directory"
                 && !declared.resource.as_resource().links().is_removal
                 && self.path_of(*other).is_some_and(|made| makes(&made))
         })
+    }
+
+    /// In a plan: what it lacks is where a link to come will lead, so that what lies there cannot be
+    /// seen yet.
+    pub(super) fn behind_a_link_to_come(&self, item: usize, lacks: &[Lack]) -> Option<String> {
+        let is_to_come = |maker: &usize| {
+            self.item(*maker).resource.as_resource().leads_elsewhere()
+                && matches!(self.outcomes.get(&Vertex::Item(*maker)), Some(Standing::Pending { .. }))
+        };
+        let link = lacks.iter().find_map(|lack| self.makers(item, lack).find(is_to_come))?;
+        Some(format!("{} is in place", self.spec.id(link)))
     }
 
     /// One of these that is not settled yet, and does not wait for this one itself.
@@ -78,6 +89,14 @@ impl Walk<'_> {
                 && self.path_of(other).zip(self.path_of(item)).is_some_and(|(link, own)| own.is_below(&link))
         })?;
         Some(format!("{} is in place", self.spec.id(link)))
+    }
+
+    /// In a plan: it is to be gone, and may go with what it lies in before it has its turn.
+    pub(super) fn may_be_taken_along(&self, item: usize) -> Option<String> {
+        let path = self.path_of(item)?;
+        let clearing =
+            self.pending_before(item, |other| self.item(other).resource.as_resource().takes_along(&path))?;
+        Some(format!("{} is done", self.spec.id(clearing)))
     }
 
     /// What it lacks is the directory that a link on its way points to. Whether something before it
@@ -119,8 +138,12 @@ impl Walk<'_> {
 
     fn provides(&self, provider: usize, lack: &Lack) -> bool {
         let resource = &self.item(provider).resource;
-        let makes_parents = resource.type_word() == "directory";
-        resource.as_resource().links().provides.iter().any(|thing| match (thing, &lack.thing) {
+        let (makes_parents, links) = (resource.type_word() == "directory", resource.as_resource().links());
+        if resource.type_word() == "file" && !links.is_removal {
+            // What is missing is a directory.
+            return false;
+        }
+        links.provides.iter().any(|thing| match (thing, &lack.thing) {
             (Thing::Path(made), Thing::Path(missing)) => {
                 made == missing || makes_parents && made.is_below(missing)
             }
@@ -128,19 +151,76 @@ impl Walk<'_> {
         })
     }
 
-    /// In a plan: what follows for a resource in state from changes that come before it.
-    pub(super) fn consequences(&self, item: usize) -> Option<Needed> {
+    /// In a plan: what follows for a resource from changes of what it watches.
+    pub(super) fn consequences(&self, item: usize) -> Consequences {
         let resource = self.item(item).resource.as_resource();
-        let mut follows = self.spec.graph.dependencies(Vertex::Item(item)).filter_map(|(other, reason)| {
-            let Reason::Declared { attribute, .. } = reason else { return None };
-            let Some(Standing::Pending { changed: true, .. }) = self.outcomes.get(&other) else {
-                return None;
+        // By what is watched, and in the order of declaration.
+        let mut causes: Vec<(&str, Vec<String>)> = Vec::new();
+        let mut open = None;
+        for (before, reason) in self.spec.graph.dependencies(Vertex::Item(item)) {
+            let watched = match reason {
+                Reason::Declared { attribute, .. } => attribute,
+                Reason::Implied(why) => why,
+                _ => continue,
             };
-            let Vertex::Item(cause) = other else { return None };
-            resource.follows(attribute, &self.spec.items[cause].resource.id())
-        });
-        let (action, first) = follows.next()?;
-        let changes = std::iter::once(first).chain(follows.map(|(_, change)| change)).collect();
-        Some(Needed { action, changes, lacks: Vec::new() })
+            let (Vertex::Item(cause), Some(Standing::Pending { until, content, .. })) =
+                (before, self.outcomes.get(&before))
+            else {
+                continue;
+            };
+            let id = self.spec.items[cause].resource.id();
+            if resource.foreseen(watched, &id).is_none() {
+                continue;
+            }
+            match content {
+                Some(false) => {}
+                None => open = open.or(Some(until.clone())),
+                Some(true) => match causes.iter_mut().find(|(there, _)| *there == *watched) {
+                    Some((_, ids)) if ids.contains(&id) => {}
+                    Some((_, ids)) => ids.push(id),
+                    None => causes.push((watched, vec![id])),
+                },
+            }
+        }
+        let foreseen =
+            causes.into_iter().filter_map(|(watched, ids)| resource.foreseen(watched, &all_of(&ids)));
+        let needed = foreseen.map(|(action, changes)| Needed { action, changes, lacks: Vec::new() });
+        match (needed.reduce(both), open) {
+            (Some(needed), _) => Consequences::Certain(needed),
+            (None, Some(until)) => Consequences::Open(until),
+            (None, None) => Consequences::None,
+        }
+    }
+}
+
+/// What changes of what a resource watches mean for it.
+pub(super) enum Consequences {
+    None,
+    Certain(Needed),
+    /// Whether anything follows cannot be known until then.
+    Open(String),
+}
+
+/// One change of each attribute. What is started or restarted needs neither once more, nor a reload.
+pub(super) fn both(mut first: Needed, second: Needed) -> Needed {
+    for change in second.changes {
+        let is_new = !first.has(&change.attribute);
+        let is_started = first.has("state") && ["restart", "reload"].contains(&&*change.attribute);
+        if is_new && !is_started {
+            first.changes.push(change);
+        }
+    }
+    if first.has("restart") {
+        first.changes.retain(|change| change.attribute != "reload");
+    }
+    first
+}
+
+/// `a, b and c`.
+fn all_of(ids: &[String]) -> String {
+    match ids.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
     }
 }

@@ -131,23 +131,32 @@ impl Web {
             .collect();
         for (item, directory) in purging {
             let host = drafts[item].host;
-            let mut kept: Vec<AbsPath> = Vec::new();
+            let (mut kept, mut gone): (Vec<AbsPath>, Vec<AbsPath>) = Default::default();
             for (other, links) in self.links.iter().enumerate() {
-                if drafts[other].host != host || drafts[other].skipped_by_when.is_some() || links.is_removal {
+                if drafts[other].host != host || drafts[other].skipped_by_when.is_some() {
                     continue;
                 }
-                kept.extend(links.provides.iter().filter_map(|thing| match thing {
+                let list = if links.is_removal { &mut gone } else { &mut kept };
+                list.extend(links.provides.iter().filter_map(|thing| match thing {
                     Thing::Path(path) if path.is_below(&directory) => Some(path.clone()),
                     _ => None,
                 }));
                 // What a command creates is declared by it, though it provides no such thing.
-                let made = drafts[other].resource.as_resource().content_paths();
-                kept.extend(made.into_iter().filter(|path| path.is_below(&directory)));
+                if !links.is_removal {
+                    let made = drafts[other].resource.as_resource().content_paths();
+                    kept.extend(made.into_iter().filter(|path| path.is_below(&directory)));
+                }
             }
-            kept.sort();
-            kept.dedup();
-            if let Some((_, paths)) = drafts[item].resource.as_resource_mut().purges() {
+            for list in [&mut kept, &mut gone] {
+                list.sort();
+                list.dedup();
+            }
+            let resource = drafts[item].resource.as_resource_mut();
+            if let Some((_, paths)) = resource.purges() {
                 *paths = kept;
+            }
+            if let Some(paths) = resource.leaves() {
+                *paths = gone;
             }
         }
         surround(drafts);
@@ -219,7 +228,8 @@ pub fn triggers(
         let mut paths = Vec::new();
         for (index, trigger) in triggers.into_iter().enumerate() {
             let place = places.get(index).or(places.first()).copied().unwrap_or(draft.place);
-            let providers = match trigger {
+            let known = paths.len();
+            let mut providers = match trigger {
                 Trigger::Path(path) => {
                     let providers = web.others(draft.host, Thing::Path(path.clone()), item);
                     paths.push(Trigger::Path(path));
@@ -237,6 +247,13 @@ pub fn triggers(
                     }
                 }
             };
+            for path in &paths[known..] {
+                let Trigger::Path(path) = path else { continue };
+                let inside = makers_inside(resolver.drafts, web, draft.host, path);
+                providers.extend(inside.into_iter().filter(|other| *other != item));
+            }
+            providers.sort_unstable();
+            providers.dedup();
             for provider in providers {
                 let location = desk.sources.location(place);
                 let reason = Reason::Declared { attribute, location };
@@ -249,6 +266,19 @@ pub fn triggers(
         resolved.push((item, attribute, paths));
     }
     resolved
+}
+
+/// A directory's content is all that lies in it: who makes that, and what commands create at the path
+/// or below it.
+fn makers_inside(drafts: &[Draft], web: &Web, host: usize, path: &AbsPath) -> Vec<usize> {
+    let mut makers = web.inside(host, path);
+    for (other, draft) in drafts.iter().enumerate().filter(|(_, draft)| draft.host == host) {
+        let made = draft.resource.as_resource().content_paths();
+        if made.iter().any(|made| made == path || made.is_below(path)) {
+            makers.push(other);
+        }
+    }
+    makers
 }
 
 /// The items that a trigger names, and the paths whose content they stand for.

@@ -136,6 +136,7 @@ impl System {
         self.before("run").map_err(told)?;
         let mut child = self.spawn(invocation)?;
         let group = Group::of(&child);
+        let _note = self.programs.note(child.id());
         let readers = [
             child.stdout.take().map(|pipe| thread::spawn(move || collect(pipe))),
             child.stderr.take().map(|pipe| thread::spawn(move || collect(pipe))),

@@ -226,7 +226,8 @@ impl System {
     /// The whole file; for those that are small by nature.
     pub fn read_file(&self, path: &AbsPath) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
-        let read = self.open_file(path)?.read_to_end(&mut bytes);
+        let mut file = self.open_file(path)?;
+        let read = self.before("read").map_err(Into::into).and_then(|()| file.read_to_end(&mut bytes));
         read.map(|_| bytes).map_err(|error| Failure::io(format!("reading {path}"), &error))
     }
 

@@ -64,7 +64,7 @@ impl System {
     fn lines_of(&self, database: &'static str) -> Result<Arc<str>, Failure> {
         self.shared(database, || {
             let path = self.root().join("etc").join(database);
-            match std::fs::read(path) {
+            match self.before("read").map_err(Into::into).and_then(|()| std::fs::read(path)) {
                 Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into()),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok("".into()),
                 Err(error) => Err(Failure::io(format!("reading /etc/{database}"), &error)),
