@@ -176,7 +176,11 @@ fn changed_after(system: &System, path: &AbsPath, since: SystemTime) -> Result<b
     fn latest(path: &Path, top: bool) -> std::io::Result<SystemTime> {
         let meta = if top { std::fs::metadata(path)? } else { std::fs::symlink_metadata(path)? };
         // A file that was copied with its old mtime was born later. Not every file system knows.
-        let own = meta.modified()?.max(meta.created().unwrap_or(SystemTime::UNIX_EPOCH));
+        let mut own = meta.modified()?.max(meta.created().unwrap_or(SystemTime::UNIX_EPOCH));
+        if top {
+            // A link that was made to point to an old file since leads to other content.
+            own = own.max(std::fs::symlink_metadata(path)?.modified()?);
+        }
         if !meta.is_dir() {
             return Ok(own);
         }
@@ -312,6 +316,18 @@ mod tests {
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
         let before = SystemTime::now() - Duration::from_secs(60);
         assert!(changed_after(&system, &path("/etc/app.conf"), before).unwrap());
+    }
+
+    #[test]
+    fn a_link_that_leads_elsewhere_since_counts_as_changed() {
+        let (root, system) = machine();
+        let a_moment = || std::thread::sleep(Duration::from_millis(30));
+        a_moment();
+        let since = SystemTime::now();
+        a_moment();
+        std::os::unix::fs::symlink("app.conf", root.path().join("etc/link")).unwrap();
+        assert!(changed_after(&system, &path("/etc/link"), since).unwrap());
+        assert!(!changed_after(&system, &path("/etc/app.conf"), since).unwrap());
     }
 
     #[test]
