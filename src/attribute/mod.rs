@@ -8,6 +8,7 @@ mod duration;
 mod mode;
 mod one_or_many;
 mod path;
+mod pattern;
 #[cfg(feature = "controller")]
 pub mod schema;
 mod trigger;
@@ -18,6 +19,7 @@ pub use duration::Span;
 pub use mode::Mode;
 pub use one_or_many::one_or_many;
 pub use path::AbsPath;
+pub use pattern::Pattern;
 pub use trigger::Trigger;
 
 /// Derives serde for a type whose only form is text, from its `FromStr` and `Display`.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{AbsPath, CommandLine, Content, Mode, Span, Trigger, described};
+use super::{AbsPath, CommandLine, Content, Mode, Pattern, Span, Trigger, described};
 
 described!(Mode, "mode", {
     "title": "mode",
@@ -47,6 +47,13 @@ described!(CommandLine, "command-line", {
     "minItems": 1,
     "items": [{ "type": ["string", "number", "boolean"], "minLength": 1 }],
     "additionalItems": { "type": ["string", "number", "boolean"] }
+});
+
+described!(Pattern, "line-pattern", {
+    "title": "regular expression",
+    "description": "A regular expression that is searched for in each line, as grep -E does; ^ and $ are the line's ends.",
+    "type": ["string", "number", "boolean"],
+    "minLength": 1
 });
 
 described!(Content, "content", {

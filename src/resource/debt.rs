@@ -291,6 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_leads_elsewhere_since_counts_as_changed() {
+        let (root, system) = machine();
+        let a_moment = || std::thread::sleep(Duration::from_millis(30));
+        a_moment();
+        let since = SystemTime::now();
+        a_moment();
+        std::os::unix::fs::symlink("app.conf", root.path().join("etc/link")).unwrap();
+        assert!(changed_after(&system, &path("/etc/link"), since).unwrap());
+        assert!(!changed_after(&system, &path("/etc/app.conf"), since).unwrap());
+    }
+
+    #[test]
     fn a_reload_is_noted_beside_the_start() {
         let (root, system) = machine();
         std::fs::write(root.path().join("etc/other.conf"), "").unwrap();

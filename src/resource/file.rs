@@ -217,6 +217,10 @@ impl Resource for File {
         !self.sensitive
     }
 
+    fn makes_only_what_it_provides(&self) -> bool {
+        true
+    }
+
     fn check(&self, system: &System) -> Result<Check, Failure> {
         if self.state == Presence::Absent {
             return self.check_absent(system, &system.see_to_remove(&self.path)?);

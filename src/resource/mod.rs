@@ -4,6 +4,7 @@
 //! A new type is its file and its line in the registry below. The struct is what a spec's item
 //! deserializes to; its doc comments are the reference page, written for operators.
 
+mod block;
 mod check;
 mod command;
 pub mod common;
@@ -11,13 +12,18 @@ mod debt;
 mod directory;
 mod domain;
 mod file;
+mod hostname;
 mod http;
+mod line;
 mod own_file;
 mod port;
 mod program;
 #[cfg(feature = "controller")]
 mod rules;
 mod symlink;
+mod sysctl;
+mod text;
+mod timezone;
 mod unit;
 
 use std::time::Duration;
@@ -31,6 +37,9 @@ use crate::attribute::{AbsPath, Content, Trigger};
 use crate::system::System;
 use crate::system::readings::Reading;
 use common::{HandedDown, Surroundings};
+pub use line::{Line, Occurrence};
+pub use sysctl::BOOT_FILES;
+pub use text::PlaceInFile;
 
 /// The limit of one operation where neither the spec nor the type names one.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
@@ -112,9 +121,20 @@ pub trait Resource {
         Vec::new()
     }
 
+    /// Its check needs the bytes of its contents.
+    fn needs_whole_content(&self) -> bool {
+        false
+    }
+
     /// Its lists of triggers (`restart_on`), with the attribute's name.
     fn triggers(&mut self) -> Vec<(&'static str, &mut Vec<Trigger>)> {
         Vec::new()
+    }
+
+    /// All that it makes on the machine is in its links. What comes after anything else (a package,
+    /// a command) may find there what nobody declares.
+    fn makes_only_what_it_provides(&self) -> bool {
+        self.is_probe()
     }
 
     /// The directory that it clears of what no resource declares, and where the loader puts what
@@ -137,6 +157,11 @@ pub trait Resource {
     /// For what lies at a path and may lie below a directory with `recurse`: where the loader puts
     /// what is declared around it.
     fn surroundings(&mut self) -> Option<&mut Surroundings> {
+        None
+    }
+
+    /// For what is a part of a file: where in it it goes when it is new.
+    fn place_in_file(&self) -> Option<PlaceInFile> {
         None
     }
 
@@ -312,6 +337,11 @@ registry! {
     "command" => command::Command,
     "directory" => directory::Directory,
     "file" => file::File,
+    "line" => line::Line,
+    "block" => block::Block,
+    "sysctl" => sysctl::Sysctl,
+    "hostname" => hostname::Hostname,
+    "timezone" => timezone::Timezone,
     "http" => http::Http,
     "port" => port::Port,
     "symlink" => symlink::Symlink,

@@ -122,7 +122,10 @@ impl Walk<'_> {
                             return self.await_maker(item, maker, Some(Ok(Check::Needs(needed))));
                         }
                         let failure = Failure::new(lack.what.clone()).help(lack.help.clone());
-                        match until.filter(|_| self.lies_behind_a_link(item, lack)) {
+                        let may_come = |_: &String| {
+                            self.lies_behind_a_link(item, lack) || self.comes_after_the_unforeseen(item)
+                        };
+                        match until.filter(may_come) {
                             Some(until) => self.unknown(item, until, Vec::new()),
                             None => self.fail(item, failure),
                         }

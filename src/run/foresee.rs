@@ -23,7 +23,9 @@ impl Walk<'_> {
     fn makers(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
         let host = self.spec.items[item].host;
         let is_removal = self.item(item).resource.as_resource().links().is_removal;
-        let parent = self.path_of(item).and_then(|path| path.parent());
+        // Who makes the directory of a file that is to be there already does not make the file.
+        let own = self.path_of(item).filter(|own| lack.thing != Thing::Path(own.clone()));
+        let parent = own.and_then(|path| path.parent());
         let wanted = match &lack.thing {
             // A removal lacks that something else is gone.
             Thing::Path(path) if !is_removal => Some(path.clone()),
@@ -103,13 +105,19 @@ impl Walk<'_> {
     /// makes that by the link's name cannot be seen here.
     pub(super) fn lies_behind_a_link(&self, item: usize, lack: &Lack) -> bool {
         let Thing::Path(missing) = &lack.thing else { return false };
-        self.path_of(item).is_some_and(|own| !own.is_below(missing))
+        self.path_of(item).is_some_and(|own| own != *missing && !own.is_below(missing))
+    }
+
+    /// In a plan: something before it is to be done of which nobody knows what it will make.
+    pub(super) fn comes_after_the_unforeseen(&self, item: usize) -> bool {
+        let is_unforeseen = |other| !self.item(other).resource.as_resource().makes_only_what_it_provides();
+        self.pending_before(item, is_unforeseen).is_some()
     }
 
     fn path_of(&self, item: usize) -> Option<AbsPath> {
         let links = self.item(item).resource.as_resource().links();
         links.provides.into_iter().find_map(|thing| match thing {
-            Thing::Path(path) => Some(path),
+            Thing::Path(path) | Thing::Part(path) => Some(path),
             _ => None,
         })
     }
@@ -147,6 +155,8 @@ impl Walk<'_> {
             (Thing::Path(made), Thing::Path(missing)) => {
                 made == missing || makes_parents && made.is_below(missing)
             }
+            // With `create`; without, it would have failed itself.
+            (Thing::Part(made), Thing::Path(missing)) => made == missing,
             (made, missing) => made == missing,
         })
     }

@@ -258,6 +258,9 @@ impl Walk<'_> {
 /// A check needs to know large contents only by their hash.
 pub(super) fn for_check(resource: &AnyResource) -> AnyResource {
     let mut resource = resource.clone();
+    if resource.as_resource().needs_whole_content() {
+        return resource;
+    }
     for content in resource.as_resource_mut().contents() {
         if content.length() > SMALL_CONTENT {
             *content = content.hash_only();

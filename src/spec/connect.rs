@@ -11,7 +11,7 @@ use super::reference::Resolver;
 use super::surround::surround;
 use crate::attribute::{AbsPath, Trigger};
 use crate::graph::{Edge, Reason, Vertex};
-use crate::resource::{Links, Thing};
+use crate::resource::{BOOT_FILES, Links, Thing};
 
 /// What the resources of a spec provide and stand on.
 pub struct Web {
@@ -41,10 +41,11 @@ impl Web {
         let links = all.into_iter().map(|(_, links)| links).collect();
         let mut paths: BTreeMap<(usize, AbsPath), Vec<usize>> = BTreeMap::new();
         for ((host, thing), items) in &providers {
-            if let Thing::Path(path) = thing {
-                paths.insert((*host, path.clone()), items.clone());
+            if let Thing::Path(path) | Thing::Part(path) = thing {
+                paths.entry((*host, path.clone())).or_default().extend(items);
             }
         }
+        paths.values_mut().for_each(|items| items.sort_unstable());
         Web { links, providers, paths }
     }
 
@@ -65,7 +66,17 @@ impl Web {
         above.into_iter().find(|found| !found.is_empty()).unwrap_or_default()
     }
 
-    /// Who provides what lies below a path.
+    /// Who writes a part of the file at this path: none, for those that do so themselves.
+    fn editors(&self, host: usize, thing: &Thing, item: usize) -> Vec<usize> {
+        let Thing::Path(path) = thing else { return Vec::new() };
+        let part = Thing::Part(path.clone());
+        if self.links[item].provides.contains(&part) {
+            return Vec::new();
+        }
+        self.others(host, part, item)
+    }
+
+    /// Who provides what lies below a path, or a part of it.
     fn inside(&self, host: usize, path: &AbsPath) -> Vec<usize> {
         let after = self.paths.range((host, path.clone())..).skip_while(|((_, other), _)| other == path);
         // `/a-b` sorts before `/a/b`: neither is the end of what lies below `/a`.
@@ -103,8 +114,12 @@ impl Web {
             edges.push(Edge::new(Vertex::Host(draft.host), vertex, Reason::Host, draft.place));
             for (thing, why) in &self.links[item].stands_on {
                 let mut providers = self.below(draft.host, thing, item);
-                if let (Thing::Path(path), &DROP_INS) = (thing, why) {
-                    providers.extend(self.inside(draft.host, path));
+                providers.extend(self.editors(draft.host, thing, item));
+                if let (Thing::Path(path), &(DROP_INS | BOOT_FILES)) = (thing, why) {
+                    // But not those that stand on it in the same way.
+                    let is_alike =
+                        |other: &usize| self.links[*other].stands_on.contains(&(thing.clone(), *why));
+                    providers.extend(self.inside(draft.host, path).into_iter().filter(|it| !is_alike(it)));
                 }
                 for provider in providers {
                     let below = Vertex::Item(provider);
@@ -231,7 +246,9 @@ pub fn triggers(
             let known = paths.len();
             let mut providers = match trigger {
                 Trigger::Path(path) => {
-                    let providers = web.others(draft.host, Thing::Path(path.clone()), item);
+                    let thing = Thing::Path(path.clone());
+                    let mut providers = web.others(draft.host, thing.clone(), item);
+                    providers.extend(web.editors(draft.host, &thing, item));
                     paths.push(Trigger::Path(path));
                     providers
                 }

@@ -19,6 +19,8 @@ pub struct Host {
     shell: Vec<String>,
     /// One sign-in for all lines: a handshake costs more than most of them.
     session: Mutex<Option<Session>>,
+    /// A command of the host that runs another one, and what it runs is run by.
+    wrapper: Option<String>,
 }
 
 struct Session {
@@ -45,7 +47,7 @@ pub fn named_host(variable: &str) -> Option<Host> {
     match std::env::var(variable) {
         Ok(shell) if !shell.trim().is_empty() => {
             let shell = shell.split_whitespace().map(str::to_owned).collect();
-            Some(Host { shell, session: Mutex::default() })
+            Some(Host { shell, session: Mutex::default(), wrapper: None })
         }
         _ => {
             eprintln!("skipped: {variable} names no host (tests/lab/lab.sh ssh HOST)");
@@ -57,8 +59,17 @@ pub fn named_host(variable: &str) -> Option<Host> {
 impl Host {
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new(&self.shell[0]);
-        command.args(&self.shell[1..]).arg(line);
+        command.args(&self.shell[1..]);
+        match &self.wrapper {
+            Some(wrapper) => command.arg(format!("{wrapper} sh -c {}", converge::attribute::quote(line))),
+            None => command.arg(line),
+        };
         command
+    }
+
+    /// The same host as it is seen by what `wrapper` runs, as in `nsenter -u -t PID`.
+    pub fn inside(&self, wrapper: &str) -> Host {
+        Host { shell: self.shell.clone(), session: Mutex::default(), wrapper: Some(wrapper.to_owned()) }
     }
 
     /// Runs a shell line there: its exit code and all it said.

@@ -3,5 +3,10 @@
 #[path = "../support/agent.rs"]
 #[allow(dead_code)]
 mod agent;
+mod block;
+mod hostname;
+mod line;
 mod symlink;
+mod sysctl;
 mod table;
+mod timezone;

@@ -209,6 +209,10 @@ impl Resource for Directory {
         self.purge && below::takes_along(self, path)
     }
 
+    fn makes_only_what_it_provides(&self) -> bool {
+        true
+    }
+
     fn check(&self, system: &System) -> Result<Check, Failure> {
         if self.state == Presence::Absent {
             return self.check_absent(system, &system.see_to_remove(&self.path)?);
