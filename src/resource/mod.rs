@@ -139,6 +139,12 @@ pub trait Resource {
         false
     }
 
+    /// It makes more than `links` can name, as a package does that comes with directories and users:
+    /// what stands on it may lack things in a plan that will be there then.
+    fn brings_more(&self) -> bool {
+        false
+    }
+
     /// In a plan: what follows for it, now in state, when the content behind `attribute`
     /// (`restart_on`, ...) will have been changed by `cause`.
     fn follows(&self, _attribute: &str, _cause: &str) -> Option<(Action, Change)> {
@@ -208,6 +214,7 @@ impl Links {
         self.is_removal = is_removal;
         self
     }
+
 }
 
 /// The registry: type word, struct. The word is also the key under which the name stands.
