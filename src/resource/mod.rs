@@ -196,6 +196,8 @@ pub struct Links {
     pub stands_on: Vec<(Thing, &'static str)>,
     /// Declared to be gone: what stands on it goes first.
     pub is_removal: bool,
+    /// Declared to rest, so that what it stands on may be gone: then it rests first.
+    pub yields: bool,
 }
 
 impl Links {
@@ -215,6 +217,10 @@ impl Links {
         self
     }
 
+    pub fn yielding(mut self, yields: bool) -> Self {
+        self.yields = yields;
+        self
+    }
 }
 
 /// The registry: type word, struct. The word is also the key under which the name stands.
