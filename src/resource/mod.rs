@@ -13,6 +13,7 @@ mod domain;
 mod file;
 mod http;
 mod own_file;
+mod package;
 mod port;
 mod program;
 #[cfg(feature = "controller")]
@@ -297,6 +298,7 @@ registry! {
     "unit" => unit::Unit,
     "program" => program::Program,
     "domain" => domain::Domain,
+    "package" => package::Package,
 }
 
 impl AnyResource {

@@ -3,5 +3,7 @@
 #[path = "../support/agent.rs"]
 #[allow(dead_code)]
 mod agent;
+mod many;
+mod package;
 mod symlink;
 mod table;
