@@ -97,6 +97,8 @@ pub enum Thing {
     /// A supervisord program.
     Program(String),
     Domain(String),
+    /// A lock that another program holds now. Nobody provides it: it comes free by itself.
+    Lock(String),
 }
 
 impl Thing {

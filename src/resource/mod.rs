@@ -16,6 +16,7 @@ mod hostname;
 mod http;
 mod line;
 mod own_file;
+mod package;
 mod port;
 mod program;
 #[cfg(feature = "controller")]
@@ -175,6 +176,12 @@ pub trait Resource {
         false
     }
 
+    /// It makes more than `links` can name, as a package does that comes with directories and users:
+    /// what stands on it may lack things in a plan that will be there then.
+    fn brings_more(&self) -> bool {
+        false
+    }
+
     /// In a plan: what follows for it, now in state, when the content behind `attribute`
     /// (`restart_on`, ..., or the reason of an implied edge: `its unit file`) will have been changed
     /// by `cause`.
@@ -249,6 +256,8 @@ pub struct Links {
     pub stands_on: Vec<(Thing, &'static str)>,
     /// Declared to be gone: what stands on it goes first.
     pub is_removal: bool,
+    /// Declared to rest, so that what it stands on may be gone: then it rests first.
+    pub yields: bool,
 }
 
 impl Links {
@@ -265,6 +274,11 @@ impl Links {
 
     pub fn removal(mut self, is_removal: bool) -> Self {
         self.is_removal = is_removal;
+        self
+    }
+
+    pub fn yielding(mut self, yields: bool) -> Self {
+        self.yields = yields;
         self
     }
 }
@@ -348,6 +362,7 @@ registry! {
     "unit" => unit::Unit,
     "program" => program::Program,
     "domain" => domain::Domain,
+    "package" => package::Package,
 }
 
 impl AnyResource {

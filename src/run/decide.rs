@@ -7,7 +7,7 @@ use super::walk::{HostState, INTERRUPTED, Phase, Standing, Walk};
 use crate::attribute::Span;
 use crate::event::{Event, ResourceReport, Status};
 use crate::graph::Vertex;
-use crate::resource::{Action, Change, Check, Detail, Failure, Needed};
+use crate::resource::{Action, Change, Check, Detail, Failure, Needed, Thing};
 
 /// How an item ended.
 #[derive(Default)]
@@ -125,7 +125,7 @@ impl Walk<'_> {
                         let may_come = |_: &String| {
                             self.lies_behind_a_link(item, lack) || self.comes_after_the_unforeseen(item)
                         };
-                        match until.filter(may_come) {
+                        match until.filter(may_come).or_else(|| self.may_be_brought(item, lack)) {
                             Some(until) => self.unknown(item, until, Vec::new()),
                             None => self.fail(item, failure),
                         }
@@ -191,7 +191,9 @@ impl Walk<'_> {
                     }
                     let reason = lack.what.clone();
                     let failure = Failure::new(reason.clone()).help(lack.help.clone());
-                    if lack.thing.may_come_up() {
+                    if matches!(lack.thing, Thing::Lock(_)) {
+                        self.wait_or_fail(item, true, &reason, failure);
+                    } else if lack.thing.may_come_up() {
                         // What this run has just started may need a moment to answer.
                         let fresh = self.stands_on_fresh(Vertex::Item(item));
                         self.wait_or_fail(item, fresh, &reason, failure);

@@ -11,10 +11,48 @@ use crate::resource::{Check, Failure, Lack, Needed, Thing};
 impl Walk<'_> {
     /// In a plan: a resource that comes before this one will make the thing.
     pub(super) fn will_be_provided(&self, item: usize, lack: &Lack) -> bool {
+        if matches!(lack.thing, Thing::Lock(_)) {
+            return true;
+        }
         self.pending_before(item, |provider| self.provides(provider, lack)).is_some()
             || self.makers(item, lack).any(|maker| {
                 matches!(self.outcomes.get(&Vertex::Item(maker)), Some(Standing::Pending { .. }))
             })
+    }
+
+    /// In a plan: something that it stands on, or a package that is called like the directory it
+    /// lacks, is yet to be done, and brings more than it can say. Whether that is among it is seen then.
+    pub(super) fn may_be_brought(&self, item: usize, lack: &Lack) -> Option<String> {
+        let brings = |other: usize| self.item(other).resource.as_resource().brings_more();
+        if let Some(Standing::Pending { until, .. }) =
+            self.pending_before(item, brings).and_then(|other| self.outcomes.get(&Vertex::Item(other)))
+        {
+            return Some(until.clone());
+        }
+        self.namesakes(item, lack).find_map(|package| match self.outcomes.get(&Vertex::Item(package)) {
+            Some(Standing::Pending { until, .. }) => Some(until.clone()),
+            _ => None,
+        })
+    }
+
+    /// Packages called like a directory that is missing, as nginx and /etc/nginx/sites-enabled.
+    fn namesakes(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
+        let host = self.spec.items[item].host;
+        let missing = match &lack.thing {
+            Thing::Path(path) => path.as_str().to_owned(),
+            _ => String::new(),
+        };
+        (0..self.spec.items.len()).filter(move |other| {
+            let declared = self.item(*other);
+            let links = declared.resource.as_resource().links();
+            *other != item
+                && declared.host == host
+                && !links.is_removal
+                && links.provides.iter().any(|thing| match thing {
+                    Thing::Package(name) => missing.split('/').skip(2).any(|part| is_namesake(name, part)),
+                    _ => false,
+                })
+        })
     }
 
     /// A directory that nothing declares is made with one below it, and what a link leads to may be
@@ -62,7 +100,8 @@ impl Walk<'_> {
             let vertex = Vertex::Item(*maker);
             self.selection.is_involved(vertex) && !self.outcomes.contains_key(&vertex)
         };
-        let mut makers = self.makers(item, lack).filter(is_open).peekable();
+        let makers = self.makers(item, lack).chain(self.namesakes(item, lack));
+        let mut makers = makers.filter(is_open).peekable();
         makers.peek()?;
         let mut behind = HashSet::from([Vertex::Item(item)]);
         let mut open = vec![Vertex::Item(item)];
@@ -232,5 +271,32 @@ fn all_of(ids: &[String]) -> String {
         Some((last, [])) => last.clone(),
         Some((last, others)) => format!("{} and {last}", others.join(", ")),
         None => String::new(),
+    }
+}
+
+/// `nginx` of the package nginx, and of nginx-light; `php` of php8.2-fpm.
+fn is_namesake(package: &str, directory: &str) -> bool {
+    package.strip_prefix(directory).is_some_and(|rest| {
+        !directory.is_empty() && !rest.starts_with(|next: char| next.is_ascii_alphabetic())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_namesake;
+
+    #[test]
+    fn a_package_is_known_by_the_directory_that_is_called_like_it() {
+        for (package, directory, is) in [
+            ("nginx", "nginx", true),
+            ("nginx-light", "nginx", true),
+            ("php8.2-fpm", "php", true),
+            ("postgresql-15", "postgresql", true),
+            ("nginxed", "nginx", false),
+            ("nginx", "nginx-light", false),
+            ("nginx", "", false),
+        ] {
+            assert_eq!(is_namesake(package, directory), is, "{package} {directory}");
+        }
     }
 }

@@ -126,7 +126,8 @@ impl Web {
                     if triggered.contains(&(below, vertex)) {
                         continue;
                     }
-                    edges.push(match self.links[item].is_removal && self.links[provider].is_removal {
+                    let goes_first = self.links[item].is_removal || self.links[item].yields;
+                    edges.push(match goes_first && self.links[provider].is_removal {
                         true => Edge::new(vertex, below, Reason::Removal(why), drafts[provider].place),
                         false => Edge::new(below, vertex, Reason::Implied(why), draft.place),
                     });

@@ -21,6 +21,9 @@ impl Web {
                     if other < item {
                         two_kinds(desk, &drafts[other], draft, thing);
                         two_lines(desk, &drafts[other], draft);
+                        if self.links[other].is_removal != self.links[item].is_removal {
+                            here_and_gone(desk, &drafts[other], draft, thing);
+                        }
                     }
                 }
                 if let Thing::Part(path) = thing {
@@ -64,7 +67,7 @@ impl Web {
 
     /// What is declared to be gone, and is what `item`, which is not, stands on.
     fn gone_below(&self, host: usize, item: usize) -> Vec<(usize, &'static str)> {
-        if self.links[item].is_removal {
+        if self.links[item].is_removal || self.links[item].yields {
             return Vec::new();
         }
         let below = |(thing, why): &(Thing, &'static str)| {
@@ -172,6 +175,20 @@ fn takes(one: &Line, other: &Line) -> bool {
     match one.state {
         Presence::Present => finds && !is_equal,
         Presence::Absent => finds || is_equal,
+    }
+}
+
+/// One package that one resource wants, and another does not.
+fn here_and_gone(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
+    let Thing::Package(name) = thing else { return };
+    if first.is_certain() {
+        let (first_id, id) = (first.resource.id(), second.resource.id());
+        desk.report(
+            Problem::at(second.place, format!("`{first_id}` and `{id}` fight over the package {name}"))
+                .label("and here the other")
+                .also(first.place, "one wants it here, the other wants it gone")
+                .help("keep one of them, or take the name out of one of them"),
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,8 @@ use super::System;
 use crate::attribute::CommandLine;
 use crate::failure::{Failure, io_words};
 
-/// No more than this of a program's output is kept: its beginning and its end.
+/// No more than this of a program's output is kept (its beginning and its end), unless all of it is
+/// asked for.
 const OUTPUT_CAP: usize = 256 * 1024;
 
 /// A program to run.
@@ -31,6 +32,7 @@ pub struct Invocation {
     user: Option<super::users::Account>,
     locale_untouched: bool,
     whole_environment: bool,
+    whole_output: bool,
 }
 
 /// What it said, and how it ended.
@@ -69,6 +71,12 @@ impl Invocation {
     /// With what `withhold` keeps from others.
     pub fn whole_environment(mut self) -> Self {
         self.whole_environment = true;
+        self
+    }
+
+    /// All that it says is wanted: a list of what there is, and not what people are told.
+    pub fn whole_output(mut self) -> Self {
+        self.whole_output = true;
         self
     }
 
@@ -138,8 +146,8 @@ impl System {
         let group = Group::of(&child);
         let _note = self.programs.note(child.id());
         let readers = [
-            child.stdout.take().map(|pipe| thread::spawn(move || collect(pipe))),
-            child.stderr.take().map(|pipe| thread::spawn(move || collect(pipe))),
+            child.stdout.take().map(|pipe| Reader::of(pipe, invocation.whole_output)),
+            child.stderr.take().map(|pipe| Reader::of(pipe, false)),
         ];
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), invocation.stdin.clone()) {
             // A program that does not read its input is no failure of ours.
@@ -150,6 +158,8 @@ impl System {
             group.kill(Signal::KILL);
             drop(child.wait());
         }
+        // A child of the program may hold the pipes open; it has had its chance.
+        let [stdout, stderr] = readers.map(|reader| reader.map(Reader::gather).unwrap_or_default());
         let status = match ended {
             Ok(Some(status)) => status,
             Ok(None) => {
@@ -157,13 +167,12 @@ impl System {
                     "`{}` did not end within its timeout, and was killed",
                     invocation.shown()
                 ))
-                .help("if it may take longer, give the resource a longer `timeout`"));
+                .help("if it may take longer, give the resource a longer `timeout`")
+                .detail("stderr until then", last_lines(&stderr))
+                .detail("stdout until then", last_lines(&stdout)));
             }
             Err(error) => return Err(Failure::io(format!("waiting for `{}`", invocation.shown()), &error)),
         };
-        // A child of the program may hold the pipes open; it has had its chance.
-        let [stdout, stderr] =
-            readers.map(|reader| reader.map(|r| gather(r, self.deadline)).unwrap_or_default());
         self.before("end of run").map_err(told)?;
         Ok(Output { status, stdout, stderr })
     }
@@ -234,29 +243,47 @@ fn wait_until(child: &mut Child, deadline: Instant) -> std::io::Result<Option<Ex
     }
 }
 
-fn collect(mut pipe: impl Read) -> Vec<u8> {
-    let (mut kept, mut block) = (Vec::new(), [0; 16 * 1024]);
-    while let Ok(count @ 1..) = pipe.read(&mut block) {
-        kept.extend_from_slice(&block[..count]);
-        if kept.len() > OUTPUT_CAP {
-            let middle = OUTPUT_CAP / 2;
-            kept.drain(middle..kept.len() - middle);
-        }
-    }
-    kept
+/// What comes out of a pipe, as far as it has come.
+struct Reader {
+    read: Arc<Mutex<Vec<u8>>>,
+    thread: thread::JoinHandle<()>,
 }
 
-/// What the reader has once the pipe is closed; nothing where a left-behind child holds it.
-fn gather(reader: thread::JoinHandle<Vec<u8>>, deadline: Instant) -> String {
-    let patience = Instant::now() + Duration::from_millis(200);
-    while !reader.is_finished() && Instant::now() < patience.min(deadline) {
-        thread::sleep(Duration::from_millis(1));
+impl Reader {
+    fn of(mut pipe: impl Read + Send + 'static, keeps_all: bool) -> Reader {
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&read);
+        let thread = thread::spawn(move || {
+            let mut block = [0; 16 * 1024];
+            while let Ok(count @ 1..) = pipe.read(&mut block) {
+                let mut kept = all.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(&block[..count]);
+                if kept.len() > OUTPUT_CAP && !keeps_all {
+                    let middle = OUTPUT_CAP / 2;
+                    let end = kept.len() - middle;
+                    kept.drain(middle..end);
+                }
+            }
+        });
+        Reader { read, thread }
     }
-    if !reader.is_finished() {
-        return String::new();
+
+    /// All of it once the pipe is closed; what has come by now where a left-behind child holds it.
+    fn gather(self) -> String {
+        let patience = Instant::now() + Duration::from_millis(200);
+        while !self.thread.is_finished() && Instant::now() < patience {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let bytes = std::mem::take(&mut *self.read.lock().unwrap_or_else(PoisonError::into_inner));
+        String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
-    let bytes = reader.join().unwrap_or_default();
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// The end of what was said, as much as a person reads.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(25)..].join("\n")
 }
 
 /// Variables of this process that its programs do not inherit: secrets come in them.
@@ -336,8 +363,9 @@ mod tests {
     fn a_program_that_does_not_end_is_killed_with_its_children() {
         let system = System::machine().within(Duration::from_millis(300));
         let mark = format!("7{}", std::process::id());
-        let failure = system.run(&sh(&format!("sleep {mark} & sleep {mark}"))).unwrap_err();
+        let failure = system.run(&sh(&format!("echo begun; sleep {mark} & sleep {mark}"))).unwrap_err();
         assert!(failure.reason.contains("did not end within its timeout"), "{}", failure.reason);
+        assert_eq!(failure.details[0].text, "begun", "what it said until then is shown");
         thread::sleep(Duration::from_millis(50));
         let left = Command::new("pgrep").args(["-xf", &format!("sleep {mark}")]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&left.stdout), "");
@@ -354,6 +382,7 @@ mod tests {
         let begun = Instant::now();
         let output = System::machine().run(&sh("sleep 5 & echo started")).unwrap();
         assert!(output.succeeded());
+        assert_eq!(output.stdout, "started\n");
         assert!(begun.elapsed() < Duration::from_secs(4));
     }
 
@@ -361,5 +390,7 @@ mod tests {
     fn much_output_is_cut_in_the_middle_and_read_to_its_end() {
         let output = System::machine().run(&sh("yes | head -c 3000000; echo; echo last")).unwrap();
         assert!(output.stdout.len() <= OUTPUT_CAP && output.stdout.ends_with("last\n"));
+        let whole = System::machine().run(&sh("yes | head -c 3000000").whole_output()).unwrap();
+        assert_eq!(whole.stdout.len(), 3_000_000);
     }
 }

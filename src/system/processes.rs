@@ -88,6 +88,20 @@ impl System {
         .collect()
     }
 
+    /// Whether the process was started by this one, or by one that it started.
+    pub fn is_descendant(&self, pid: u32) -> bool {
+        let mut pid = pid;
+        while pid > 1 {
+            let stat = std::fs::read_to_string(self.root().join(format!("proc/{pid}/stat")));
+            match stat.ok().as_deref().and_then(parent_in) {
+                Some(parent) if parent == std::process::id() => return true,
+                Some(parent) if parent != pid => pid = parent,
+                _ => return false,
+            }
+        }
+        false
+    }
+
     /// Since the boot, in hundredths of a second: with the pid, it tells a process from a later
     /// one of the same pid. None: it has ended.
     pub fn start_ticks(&self, pid: u32) -> Option<u64> {
@@ -107,6 +121,12 @@ impl System {
     pub fn process_start(&self, pid: u32) -> Option<SystemTime> {
         SystemTime::now().checked_sub(self.process_age(pid)?)
     }
+}
+
+/// Field 4.
+fn parent_in(stat: &str) -> Option<u32> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Field 22; the second, the program's name, may hold spaces and parentheses.
@@ -146,6 +166,23 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(sleeps.life(), Life::Over);
         assert_eq!(Identity::default().life(), Life::OutOfSight);
+    }
+
+    #[test]
+    fn what_this_process_has_started_is_told_from_what_others_have() {
+        let mut shell = std::process::Command::new("sh");
+        let shell = shell.args(["-c", "sleep 60 & echo $!; wait"]);
+        let mut shell = shell.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.as_mut().unwrap()), &mut line)
+            .unwrap();
+        let grandchild: u32 = line.trim().parse().unwrap();
+        let system = System::machine();
+        assert!(system.is_descendant(shell.id()) && system.is_descendant(grandchild));
+        assert!(!system.is_descendant(1) && !system.is_descendant(std::process::id()));
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        std::process::Command::new("kill").arg(grandchild.to_string()).status().unwrap();
     }
 
     #[test]

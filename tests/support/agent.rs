@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use converge::resource::{AnyResource, Check, Detail, Failure, Needed};
+use converge::resource::{AnyResource, Check, Detail, Failure, Needed, Thing};
 use converge::wire::{self, Hello, MAGIC, Operation, Outcome, Reply, Request};
 
 /// Where the tests put the agent.
@@ -95,16 +95,39 @@ impl Host {
 
     /// An agent on it, pushed where it is not there yet.
     pub fn agent(&self) -> Agent {
+        self.push();
+        Agent::on(self.command(PLACE))
+    }
+
+    /// An agent with these variables, as in `LANG=de_DE.UTF-8`.
+    pub fn agent_with(&self, variables: &str) -> Agent {
+        self.push();
+        Agent::on(self.command(&format!("{variables} {PLACE}")))
+    }
+
+    /// An agent that another user runs.
+    pub fn agent_as(&self, user: &str) -> Agent {
+        self.push();
+        let copy = format!("/var/tmp/converge-agent-of-{user}");
+        self.must(&format!("install -m 755 {PLACE} {copy}"));
+        Agent::on(self.command(&format!("cd /; runuser -u {user} -- {copy}")))
+    }
+
+    fn push(&self) {
+        self.put_program(env!("CARGO_BIN_EXE_converge-agent"), PLACE);
+    }
+
+    /// Puts a program there, where it is not there yet.
+    pub fn put_program(&self, from: &str, place: &str) {
         static PUSH: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let pushing = PUSH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let own = std::fs::read(env!("CARGO_BIN_EXE_converge-agent")).expect("the agent is built");
-        let sum = format!("echo '{}  {PLACE}' | sha256sum -c", converge::attribute::sha256_hex(&own));
+        let own = std::fs::read(from).expect("the program is built");
+        let sum = format!("echo '{}  {place}' | sha256sum -c", converge::attribute::sha256_hex(&own));
         if self.sh(&sum).0 != 0 {
-            self.put(PLACE, &own);
-            self.must(&format!("chmod +x {PLACE}"));
+            self.put(place, &own);
+            self.must(&format!("chmod +x {place}"));
         }
         drop(pushing);
-        Agent::on(self.command(PLACE))
     }
 }
 
@@ -172,6 +195,25 @@ impl Agent {
         }
     }
 
+    /// Checks all of them in one batch, as a run does.
+    pub fn check_all(&mut self, resources: &[AnyResource]) -> Vec<Result<Check, Failure>> {
+        let first = self.next + 1;
+        let asked = resources.iter().map(|resource| {
+            self.next += 1;
+            Request::new(self.next, Operation::Check(resource.clone()), self.timeout)
+        });
+        let asked: Vec<Request> = asked.collect();
+        wire::send(&mut self.stdin, &asked).expect("the agent reads");
+        let mut found: Vec<Option<Result<Check, Failure>>> = vec![None; resources.len()];
+        for _ in resources {
+            let reply: Reply =
+                wire::receive(&mut self.stdout).expect("the agent answers").expect("an answer");
+            let Outcome::Checked(checked) = reply.outcome else { panic!("no answer to a check") };
+            found[usize::try_from(reply.id - first).expect("a small number")] = Some(checked);
+        }
+        found.into_iter().map(|found| found.expect("one answer each")).collect()
+    }
+
     /// Makes the changes; what the check after it found.
     pub fn apply(&mut self, resource: &AnyResource, needed: &Needed) -> Result<Check, Failure> {
         match self.ask(Operation::Apply(resource.clone(), needed.clone())) {
@@ -199,6 +241,12 @@ impl Agent {
                     last = self.apply(resource, &needed);
                     applied = Some(needed);
                 }
+                Ok(Check::Needs(needed))
+                    if is_locked(&needed) && applied.is_none() && Instant::now() < end =>
+                {
+                    std::thread::sleep(Duration::from_millis(300));
+                    last = self.check(resource);
+                }
                 Ok(Check::Needs(needed)) => return (applied, Err(format!("still: {needed:?}"))),
                 Ok(Check::Waits(waiting)) if waiting.passing && Instant::now() < end => {
                     std::thread::sleep(Duration::from_secs(1));
@@ -209,6 +257,11 @@ impl Agent {
             }
         }
     }
+}
+
+/// Nothing stands in the way but a lock, which comes free by itself.
+fn is_locked(needed: &Needed) -> bool {
+    needed.lacks.iter().all(|lack| matches!(lack.thing, Thing::Lock(_)))
 }
 
 impl Drop for Agent {

@@ -6,6 +6,8 @@ mod agent;
 mod block;
 mod hostname;
 mod line;
+mod many;
+mod package;
 mod symlink;
 mod sysctl;
 mod table;

@@ -210,6 +210,10 @@ impl Resource for Command {
         }
     }
 
+    fn brings_more(&self) -> bool {
+        true
+    }
+
     fn check(&self, system: &System) -> Result<Check, Failure> {
         let mut due = self.missing_outcomes(system)?;
         if self.has_outcome() && due.is_empty() {

@@ -248,7 +248,8 @@ impl Resource for Unit {
     }
 
     fn links(&self) -> Links {
-        let mut links = Links::default();
+        let rests = self.wanted() == UnitState::Inactive && self.enabled != Some(true);
+        let mut links = Links::default().yielding(rests && !self.content_declared());
         if self.scope == Scope::System {
             links = links.provides(Thing::Unit(self.name.full().to_owned()));
             let own = |name: &str| format!("/etc/systemd/system/{name}").parse::<AbsPath>().map(Thing::Path);
