@@ -14,6 +14,7 @@ mod file;
 mod http;
 mod own_file;
 mod port;
+pub mod process;
 mod program;
 #[cfg(feature = "controller")]
 mod rules;
@@ -283,6 +284,7 @@ registry! {
     "symlink" => symlink::Symlink,
     "unit" => unit::Unit,
     "program" => program::Program,
+    "process" => process::Process,
     "domain" => domain::Domain,
 }
 

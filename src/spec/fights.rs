@@ -70,7 +70,7 @@ impl Web {
 /// One path declared as two kinds of file, or as a file and as what writes its own.
 fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
     const KINDS: &[&str] = &["directory", "file", "symlink"];
-    const WRITERS: &[&str] = &["unit", "program"];
+    const WRITERS: &[&str] = &["unit", "program", "process"];
     let Thing::Path(path) = thing else { return };
     let (a, b) = (first.resource.type_word(), second.resource.type_word());
     let both = |of: &[&str]| of.contains(&a) && of.contains(&b);

@@ -84,7 +84,12 @@ impl Host {
             self.must(&format!("chmod +x {PLACE}"));
         }
         drop(pushing);
-        Agent::on(self.command(PLACE))
+        self.agent_by(PLACE)
+    }
+
+    /// One that has been pushed, started by another command line there.
+    pub fn agent_by(&self, line: &str) -> Agent {
+        Agent::on(self.command(line))
     }
 }
 
