@@ -4,6 +4,8 @@
 //! It ends when its input ends, when nobody reads its output any more, on SIGHUP, SIGINT and
 //! SIGTERM, and when nothing was heard for a minute (the controller sends a heartbeat every
 //! five seconds): what is under way then is finished, or ended by force.
+//!
+//! `converge-agent supervise` is another program under the same name: see `supervise`.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -14,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use converge::resource::Failure;
+use converge::supervise;
 use converge::system::System;
 use converge::system::commands::signal_all;
 use converge::wire::{self, FrameBuffer, Hello, MAGIC, Outcome, Reply, Request};
@@ -37,9 +40,13 @@ const LAST: u64 = u64::MAX - 1;
 const WRITE_AT_ONCE: usize = 256 * 1024;
 
 fn main() -> ExitCode {
-    // The bootstrap asks whether programs can be run where this one lies.
-    if std::env::args().nth(1).as_deref() == Some("--probe") {
-        return ExitCode::SUCCESS;
+    let mut words = std::env::args_os().skip(1);
+    match words.next().as_deref().and_then(std::ffi::OsStr::to_str) {
+        // The bootstrap asks whether programs can be run where this one lies.
+        Some("--probe") => return ExitCode::SUCCESS,
+        // Where no systemd keeps a `process` alive, a copy of this program does.
+        Some("supervise") => return ExitCode::from(supervise::main(words)),
+        _ => {}
     }
     match serve() {
         Ok(()) => ExitCode::SUCCESS,

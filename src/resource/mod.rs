@@ -18,6 +18,7 @@ mod line;
 mod own_file;
 mod package;
 mod port;
+pub mod process;
 mod program;
 #[cfg(feature = "controller")]
 mod rules;
@@ -361,6 +362,7 @@ registry! {
     "symlink" => symlink::Symlink,
     "unit" => unit::Unit,
     "program" => program::Program,
+    "process" => process::Process,
     "domain" => domain::Domain,
     "package" => package::Package,
 }

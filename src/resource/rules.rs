@@ -72,11 +72,16 @@ pub fn needs(attribute: &'static str, other: &'static str) -> impl Fn(&mut Schem
 
 /// `needed` must be given, unless `state` is `absent`.
 pub fn needed_unless_absent(needed: &'static str) -> impl Fn(&mut Schema) {
+    needed_unless(needed, "absent")
+}
+
+/// `needed` must be given, unless `state` is this.
+pub fn needed_unless(needed: &'static str, state: &'static str) -> impl Fn(&mut Schema) {
     move |schema| {
-        let absent = json!({ "properties": { "state": { "const": "absent" } }, "required": ["state"] });
-        // A template may come to `absent`.
+        let is_so = json!({ "properties": { "state": { "const": state } }, "required": ["state"] });
+        // A template may come to it.
         let template = json!({ "properties": { "state": { "pattern": r"\{\{" } }, "required": ["state"] });
-        let either = json!({ "anyOf": [absent, template] });
+        let either = json!({ "anyOf": [is_so, template] });
         add(schema, json!({ "if": either, "else": { "required": [needed] } }));
     }
 }

@@ -82,7 +82,7 @@ impl Web {
 /// One path declared as two kinds of file, or as a file and as what writes its own.
 fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
     const KINDS: &[&str] = &["directory", "file", "symlink"];
-    const WRITERS: &[&str] = &["unit", "program", "hostname", "timezone"];
+    const WRITERS: &[&str] = &["unit", "program", "process", "hostname", "timezone"];
     const SINGLE: &[&str] = &["hostname", "timezone"];
     let Thing::Path(path) = thing else { return };
     let (a, b) = (first.resource.type_word(), second.resource.type_word());

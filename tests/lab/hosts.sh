@@ -1,7 +1,8 @@
 # hosts.sh - part of lab.sh: the network and the hosts.
 # A host is: a network namespace with one cable to the lab's switch, a disk (overlay on the image), and while it has
 # power a cgroup with its own systemd in namespaces of its own. $LAB/hosts/H: disk work root octet console, and marks:
-# on (has power), frozen (paused by Xen), partitioned (cable pulled by a test), guest (its power is Xen's business).
+# on (has power), frozen (paused by Xen), partitioned (cable pulled by a test), guest (its power is Xen's business),
+# init-sh (init.sh is its process 1).
 
 cgroot() {  # where cgroup2 is mounted; the machine's own mount will do
   local m; if [ -e "$CGROUP/cgroup.procs" ]; then echo "$CGROUP"; return; fi
@@ -13,7 +14,7 @@ cg() { echo "$(cgroot)/$NS"; }
 populated() { grep -qs 'populated 1' "$1/cgroup.events"; }
 rm_cgroup() { [ ! -d "$1" ] || find "$1" -depth -type d -exec rmdir {} +; }
 alive() { populated "$(cg)/$1"; }
-pid1() { local p; p=$(head -qn1 "$(cg)/$1/init.scope/cgroup.procs" 2>/dev/null) && [ -n "$p" ] && echo "$p" || die "$1 is not running systemd"; }
+pid1() { local p; p=$(head -qn1 "$(cg)/$1/init.scope/cgroup.procs" 2>/dev/null) && [ -n "$p" ] && echo "$p" || die "$1 has no init running"; }
 wait_for() {  # WHAT COMMAND...: 10 s at most; a leading ! waits for it to fail
   local what=$1 i not=""; shift; [ "$1" != ! ] || { not=1; shift; }
   for i in $(seq 500); do if "$@"; then [ -n "$not" ] || return 0; elif [ -n "$not" ]; then return 0; fi; sleep .02; done
@@ -48,11 +49,11 @@ cable() {  # plugged in while the host has power and nobody pulled it
 }
 
 # --- hosts
-spec_name() { local s=${1%:off}; echo "${s%%=*}"; }
+spec_name() { local s=${1%%:*}; echo "${s%%=*}"; }
 check_specs() {  # SPEC...
   local s seen=" "
   for s in "$@"; do
-    [[ $s =~ ^[a-z][a-z0-9-]{0,30}(=[0-9]+)?(:off)?$ ]] || die "not a host: $s (NAME, NAME=OCTET, NAME:off; lower case, digits, dashes)"
+    [[ $s =~ ^[a-z][a-z0-9-]{0,30}(=[0-9]+)?(:init=sh)?(:off)?$ ]] || die "not a host: $s (NAME, NAME=OCTET, NAME:init=sh, NAME:off; lower case, digits, dashes)"
     [[ ! $s =~ =([0-9]+) ]] || { [ "${BASH_REMATCH[1]}" -gt 1 ] && [ "${BASH_REMATCH[1]}" -lt 255 ]; } || die "$s: 2 to 254, please"
     s=$(spec_name "$s")
     [ "$s" != localhost ] || die "no host can be named localhost"
@@ -66,6 +67,7 @@ create() {  # SPEC: its disk, key, name, cable
   if [[ $1 =~ =([0-9]+) ]]; then o=${BASH_REMATCH[1]}; else o=11; while grep -q " $NET.$o\$" "$LAB/hosts.txt"; do o=$((o + 1)); done; fi
   ! grep -q " $NET.$o\$" "$LAB/hosts.txt" || die "$h: $NET.$o is taken"
   mkdir -p "$d"; echo "$o" >"$d/octet"; : >"$d/console"
+  [[ $1 != *:init=sh* ]] || : >"$d/init-sh"
   ssh-keygen -qt ed25519 -N '' -C "$h" -f "$d/host_key"
   disk "$h"
   new_net "$NS-$h"; ip -n "$NS-$h" link add eth0 type veth peer name "p$o" netns "$NS.net"
@@ -78,6 +80,7 @@ disk() {  # a fresh one
   rm -rf --one-file-system "$d"/{disk,work,root}; mkdir -p "$d"/{disk/etc/ssh,work,root}
   install -m600 "$d/host_key" "$d/disk/etc/ssh/ssh_host_ed25519_key"
   install -m644 "$d/host_key.pub" "$d/disk/etc/ssh/ssh_host_ed25519_key.pub"
+  [ ! -e "$d/init-sh" ] || install -Dm755 "$HERE/init.sh" "$d/disk/usr/local/sbin/init"
   echo "$h" >"$d/disk/etc/hostname"; md5sum <<<"$NS-$h" | cut -c1-32 >"$d/disk/etc/machine-id"
 }
 write_lists() {  # hosts.txt in all the forms in which it is wanted
@@ -133,9 +136,10 @@ _init() {  # in the host's own namespaces: lay out the machine, then become its 
   for n in sysrq-trigger kmsg; do [ ! -e proc/$n ] || mount --bind dev/null proc/$n; done
   mount --bind dev/boot_id proc/sys/kernel/random/boot_id
   if [ "$(cat "$LAB/xen/dom0" 2>/dev/null)" = "$1" ]; then mkdir dev/xen; mount --bind "$LAB/xen/dev" dev/xen; fi
+  n=/lib/systemd/systemd; [ ! -e "$d/init-sh" ] || n=/usr/local/sbin/init
   pivot_root . .; umount -l .
   exec chroot . /usr/bin/setpriv --bounding-set -sys_module,-sys_time,-mknod \
-    /usr/bin/env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd
+    /usr/bin/env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin "$n"
 }
 assemble() {  # the host's disk at $1/root, in the caller's mount namespace
   mount -t overlay lab-disk -o "lowerdir=$(cat "$REG/image"),upperdir=$1/disk,workdir=$1/work${IN_USERNS:+,userxattr}" "$1/root"

@@ -3,7 +3,8 @@
 #   probe                        can this user have a lab here? exit 0 and one line, or 1 and what is missing
 #   build                        make the disk image (done by `up` when needed; about half a minute)
 #   up [--owner PID] HOST...     a new lab; returns when ssh answers. HOST is NAME, NAME=OCTET (10.77.0.OCTET)
-#                                or either with :off (no power yet). With --owner it goes when PID goes
+#                                or either with :init=sh (a shell script for an init, sshd, cron: no systemd)
+#                                and :off (no power yet). With --owner it goes when PID goes
 #   add HOST...                  more hosts in the lab
 #   down                         take the lab away: power, disks, network; the image stays
 #   down-all                     take away every lab whose owner died or whose directory is gone
