@@ -223,15 +223,26 @@ pub trait Resource {
 pub struct Invalid {
     /// The attribute to point at; the item itself where it is not written.
     pub attribute: &'static str,
+    /// Where in its value, outermost first; as far as that is there.
+    pub inside: Vec<Inside>,
     pub what: String,
     pub help: String,
     /// It misses another attribute, which may be there and unreadable: then nothing is said.
     pub is_lack: bool,
 }
 
+/// A step into a list or a mapping.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Inside {
+    /// Counted from 0.
+    Element(usize),
+    Key(String),
+}
+
 impl Invalid {
     pub fn new(attribute: &'static str, what: impl Into<String>, help: impl Into<String>) -> Self {
-        Invalid { attribute, what: what.into(), help: help.into(), is_lack: false }
+        let (what, help) = (what.into(), help.into());
+        Invalid { attribute, inside: Vec::new(), what, help, is_lack: false }
     }
 
     /// It needs an attribute that is not there.

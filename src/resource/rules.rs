@@ -70,6 +70,26 @@ pub fn needs(attribute: &'static str, other: &'static str) -> impl Fn(&mut Schem
     move |schema| add(schema, json!({ "dependencies": { attribute: [other] } }))
 }
 
+/// Where `attribute` is given, none of these may be.
+pub fn goes_without(attribute: &'static str, names: &'static [&'static str]) -> impl Fn(&mut Schema) {
+    move |schema| add(schema, json!({ "dependencies": { attribute: none_of(names.iter().copied()) } }))
+}
+
+/// Without `other`, the value of `attribute` is of this pattern. A template may come to it.
+pub fn pattern_without(
+    other: &'static str,
+    attribute: &'static str,
+    pattern: &'static str,
+    message: &'static str,
+) -> impl Fn(&mut Schema) {
+    move |schema| {
+        let pattern = format!(r"{pattern}|\{{[{{%]");
+        let value = json!({ "type": "string", "pattern": pattern, "patternErrorMessage": message });
+        let without = json!({ "properties": { attribute: value } });
+        add(schema, json!({ "if": { "required": [other] }, "else": without }));
+    }
+}
+
 /// `needed` must be given, unless `state` is `absent`.
 pub fn needed_unless_absent(needed: &'static str) -> impl Fn(&mut Schema) {
     needed_unless(needed, "absent")
