@@ -38,6 +38,9 @@ pub struct Fault {
     share: f64,
 }
 
+/// The note of a relay on which nothing comes through any more.
+const STANDS: &str = "stands";
+
 /// What the run before took.
 pub struct Usual {
     pub time: Duration,
@@ -99,12 +102,13 @@ impl Fault {
 
 /// Ends the relay that stood still: by now the network itself would have given up.
 pub fn end_relay(bench: &Bench) {
-    if let Some(pid) = bench.noted_number("relay").and_then(Pid::from_raw) {
+    if let Some(pid) = bench.noted_number(STANDS).and_then(Pid::from_raw) {
         let is_ours = std::fs::read_to_string(format!("/proc/{}/cmdline", pid.as_raw_nonzero()))
             .is_ok_and(|line| line.contains("soak_lab/relay.py"));
         if is_ours {
             let _ = kill_process(pid, Signal::KILL);
         }
+        let _ = std::fs::remove_file(bench.notes.join(STANDS));
     }
 }
 
@@ -127,6 +131,10 @@ impl Killer {
 fn await_silence(bench: &Bench, child: &mut Child) {
     while child.try_wait().unwrap().is_none() && bench.noted("happened").is_none() {
         std::thread::sleep(Duration::from_millis(5));
+    }
+    if bench.noted("happened").is_some() {
+        // The next run has a relay of its own.
+        std::fs::rename(bench.notes.join("relay"), bench.notes.join(STANDS)).unwrap();
     }
 }
 
