@@ -48,14 +48,13 @@ fn main() -> ExitCode {
         Some("supervise") => return ExitCode::from(supervise::main(words)),
         _ => {}
     }
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Standard error may be closed too.
-            drop(writeln!(io::stderr(), "converge-agent: {error}"));
-            ExitCode::FAILURE
-        }
+    let ended = serve();
+    if let Err(error) = &ended {
+        // Standard error may be closed too.
+        drop(writeln!(io::stderr(), "converge-agent: {error}"));
     }
+    let_go();
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn serve() -> io::Result<()> {
@@ -88,6 +87,17 @@ fn serve() -> io::Result<()> {
     drop(replies.send(Reply { id: LAST, outcome: Outcome::Explained(Vec::new()) }));
     let _ = written.recv_timeout(Duration::from_secs(1));
     ended
+}
+
+/// Where a thread hangs in the kernel this process cannot end yet, and would keep its channel open:
+/// nobody is to wait for it.
+fn let_go() {
+    if let Ok(nothing) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+        // Where that fails, the channel ends with the process.
+        let _ = rustix::stdio::dup2_stdin(&nothing);
+        let _ = rustix::stdio::dup2_stdout(&nothing);
+        let _ = rustix::stdio::dup2_stderr(&nothing);
+    }
 }
 
 /// Until the channel ends, in one way or another.

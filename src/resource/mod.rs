@@ -183,6 +183,11 @@ pub trait Resource {
         false
     }
 
+    /// Where what it points to lies, as it is declared.
+    fn leads_to(&self) -> Option<AbsPath> {
+        None
+    }
+
     /// In a plan: what follows for it, now in state, when the content behind `attribute`
     /// (`restart_on`, ..., or the reason of an implied edge: `its unit file`) will have been changed
     /// by `cause`.

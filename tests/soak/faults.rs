@@ -145,8 +145,15 @@ fn one(
 /// A file that is neither the old nor the new one, or that is missing though there is an old and
 /// a new one.
 fn broken(before: &Snapshot, cut: &Snapshot, end: &Snapshot) -> Option<String> {
-    for (path, there) in cut.iter().filter(|(path, there)| there.kind == 'f' && !path.ends_with(".converge"))
-    {
+    for (path, there) in cut.iter().filter(|(_, there)| there.kind == 'f') {
+        // Of what a command was run for there may be other words each time.
+        let is_record = path.starts_with("/var/lib/converge/");
+        if is_record && serde_json::from_slice::<serde_json::Value>(&there.content).is_err() {
+            return Some(format!("{path} is half of a record: {there:?}"));
+        }
+        if is_record || path.ends_with(".converge") {
+            continue;
+        }
         let known = [before.get(path), end.get(path)];
         let known: Vec<_> = known.into_iter().flatten().filter(|known| known.kind == 'f').collect();
         if !known.iter().any(|known| known.content == there.content) {
