@@ -51,9 +51,7 @@ fn settings_outlive_a_power_cut_and_what_watches_them_restarts_once_for_each_cha
         let hosts = format!("hosts:\n  h1:\n    address: {}\n    user: root\n", lab.ip("h1"));
         std::fs::write(&path, hosts + &SPEC.replace("VALUE", value)).unwrap();
     };
-    let converge = |verb: &str| {
-        run(converge_in(&lab).args([verb, "--format", "json"]).arg(&path))
-    };
+    let converge = |verb: &str| run(converge_in(&lab).args([verb, "--format", "json"]).arg(&path));
     write("one");
     assert_eq!(converge("plan").expect(2).summary()["changed"], 9);
     assert_eq!(converge("apply").expect(0).summary()["changed"], 9);

@@ -17,9 +17,9 @@ impl Walk<'_> {
             })
     }
 
-    /// A directory that nothing declares is made with one below it. There is no order between that
-    /// one and what else lies in the directory (mostly it is there): it is only awaited where the
-    /// directory is found missing.
+    /// A directory that nothing declares is made with one below it, and a file that nothing declares
+    /// by a line in it with `create`. There is no order between that one and what else lies in the
+    /// directory or file (mostly it is there): it is only awaited where that is found missing.
     fn makers(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
         let host = self.spec.items[item].host;
         let is_removal = self.item(item).resource.as_resource().links().is_removal;
@@ -37,11 +37,14 @@ impl Walk<'_> {
                 let is_for = |path: &AbsPath| made == path || made.is_below(path);
                 wanted.as_ref().is_some_and(is_for) || wanted.is_some() && parent.as_ref().is_some_and(is_for)
             };
-            *other != item
-                && declared.host == host
-                && declared.resource.type_word() == "directory"
-                && !declared.resource.as_resource().links().is_removal
-                && self.path_of(*other).is_some_and(|made| makes(&made))
+            let is_maker = match declared.resource.type_word() {
+                "directory" => {
+                    !declared.resource.as_resource().links().is_removal
+                        && self.path_of(*other).is_some_and(|made| makes(&made))
+                }
+                _ => wanted.is_some() && declared.resource.as_resource().makes_file() == wanted,
+            };
+            *other != item && declared.host == host && is_maker
         })
     }
 

@@ -6,7 +6,7 @@ use super::entry::Draft;
 use super::problem::Problem;
 use crate::attribute::AbsPath;
 use crate::resource::common::Presence;
-use crate::resource::{AnyResource, Line, Occurrence, Thing};
+use crate::resource::{AnyResource, Line, Thing};
 
 impl Web {
     /// Pairs that cannot both hold.
@@ -166,9 +166,7 @@ fn two_lines(desk: &mut Desk, first: &Draft, second: &Draft) {
 fn takes(one: &Line, other: &Line) -> bool {
     let Some(text) = other.wanted().filter(|_| other.state == Presence::Present) else { return false };
     let is_equal = one.wanted() == Some(text);
-    // Of several it takes only one, and which one is for the file to say.
-    let takes_any = matches!(one.occurrence(), Occurrence::Only | Occurrence::All);
-    let finds = takes_any && one.pattern.as_ref().is_some_and(|pattern| pattern.finds(text));
+    let finds = one.pattern.as_ref().is_some_and(|pattern| pattern.finds(text));
     match one.state {
         Presence::Present => finds && !is_equal,
         Presence::Absent => finds || is_equal,
