@@ -44,22 +44,25 @@ impl Web {
         }
     }
 
-    /// Something that is declared a file, and that this one would lie in.
+    /// Something that is declared a file, or a part of one, and that this one would lie in.
     fn file_above(&self, drafts: &[Draft], item: usize) -> Option<usize> {
         let draft = &drafts[item];
         let paths = self.links[item].provides.iter().filter_map(|thing| match thing {
-            Thing::Path(path) => Some(path),
+            Thing::Path(path) | Thing::Part(path) => Some(path),
             _ => None,
         });
+        let at = |path: AbsPath| {
+            let parts = self.others(draft.host, Thing::Part(path.clone()), item);
+            let whole = self.others(draft.host, Thing::Path(path), item).into_iter();
+            whole
+                .filter(|other| drafts[*other].resource.type_word() == "file")
+                .chain(parts)
+                .collect::<Vec<_>>()
+        };
         paths
             .flat_map(AbsPath::ancestors)
-            .flat_map(|above| self.others(draft.host, Thing::Path(above), item))
-            .find(|other| {
-                let other_draft = &drafts[*other];
-                other_draft.resource.type_word() == "file"
-                    && !self.links[*other].is_removal
-                    && other_draft.is_certain()
-            })
+            .flat_map(at)
+            .find(|other| !self.links[*other].is_removal && drafts[*other].is_certain())
     }
 
     /// What is declared to be gone, and is what `item`, which is not, stands on.
