@@ -38,6 +38,7 @@ pub use check::{Action, Change, Check, Lack, Needed, Thing, Waiting};
 use crate::attribute::{AbsPath, Content, Trigger};
 use crate::system::System;
 use crate::system::readings::Reading;
+pub use block::Block;
 use common::{HandedDown, Surroundings};
 pub use line::{Line, Occurrence};
 pub use sysctl::BOOT_FILES;
@@ -131,6 +132,11 @@ pub trait Resource {
     /// Its lists of triggers (`restart_on`), with the attribute's name.
     fn triggers(&mut self) -> Vec<(&'static str, &mut Vec<Trigger>)> {
         Vec::new()
+    }
+
+    /// For what is a part of a file: the file that it makes where there is none.
+    fn makes_file(&self) -> Option<AbsPath> {
+        None
     }
 
     /// All that it makes on the machine is in its links. What comes after anything else (a package,

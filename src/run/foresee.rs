@@ -55,9 +55,10 @@ impl Walk<'_> {
         })
     }
 
-    /// A directory that nothing declares is made with one below it, and what a link leads to may be
-    /// declared by its own path. There is no order between that one and what else lies there (mostly
-    /// it is there): it is only awaited where the directory is found missing.
+    /// A directory that nothing declares is made with one below it, a file that nothing declares by a line in
+    /// it with `create`, and what a link leads to may be declared by its own path. There is no order between
+    /// that one and what else lies there (mostly it is there): it is only awaited where that is found
+    /// missing.
     fn makers(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
         let host = self.spec.items[item].host;
         let is_removal = self.item(item).resource.as_resource().links().is_removal;
@@ -76,10 +77,11 @@ impl Walk<'_> {
                 let is_for = |path: &AbsPath| made == path || makes_parents && made.is_below(path);
                 wanted.as_ref().is_some_and(is_for) || wanted.is_some() && parent.as_ref().is_some_and(is_for)
             };
-            *other != item
-                && declared.host == host
-                && !declared.resource.as_resource().links().is_removal
-                && self.path_of(*other).is_some_and(|made| makes(&made))
+            let resource = declared.resource.as_resource();
+            let is_maker = !resource.links().is_removal && self.path_of(*other).is_some_and(|made| makes(&made));
+            // A line with `create` makes its file.
+            let makes_file = || wanted.is_some() && resource.makes_file() == wanted;
+            *other != item && declared.host == host && (is_maker || makes_file())
         })
     }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::at::{At, Place};
 use super::desk::Desk;
 use super::entry::Draft;
+use super::parts;
 use super::problem::Problem;
 use super::reference::Resolver;
 use super::surround::surround;
@@ -109,6 +110,7 @@ impl Web {
             )
             .map(|edge| (edge.before, edge.after))
             .collect();
+        parts::anchored(drafts, edges);
         for (item, draft) in drafts.iter().enumerate() {
             let vertex = Vertex::Item(item);
             edges.push(Edge::new(Vertex::Host(draft.host), vertex, Reason::Host, draft.place));
