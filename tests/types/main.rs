@@ -3,6 +3,7 @@
 #[path = "../support/agent.rs"]
 #[allow(dead_code)]
 mod agent;
+mod libvirt;
 mod process;
 mod symlink;
 mod table;
