@@ -1,9 +1,11 @@
-//! `domain`: a virtual machine under Xen.
+//! `domain`: a virtual machine under Xen, or under libvirt.
 
 mod config;
+mod libvirt;
 mod listed;
 mod memory;
 mod plan;
+mod virsh;
 mod xl;
 
 use std::time::{Duration, SystemTime};
@@ -33,7 +35,6 @@ const UNPAUSES: usize = 64;
 pub enum Hypervisor {
     #[default]
     Xen,
-    #[cfg_attr(feature = "controller", schemars(skip))]
     Libvirt,
 }
 
@@ -60,6 +61,15 @@ pub enum DomainState {
 /// `shutdown_timeout` is a failure: a domain that runs is never destroyed. `shutdown` leaves what
 /// is preserved of it, and `absent` does not. Creating needs root: `become: sudo`.
 ///
+/// Under libvirt (`hypervisor: libvirt`) converge speaks to the machine's own daemon with `virsh`: to
+/// qemu:///system, or to what LIBVIRT_DEFAULT_URI names in the host's environment. A domain that libvirt
+/// does not know is defined from `config` and started. One that is defined is never defined anew, for libvirt has filled in what
+/// the file leaves out (its UUID, its network addresses): a changed `config` counts after it was
+/// `absent`. One that runs without a definition gets that by which it runs, where `config` or `autostart` is declared.
+/// `absent` takes away its definition, with a saved memory image and what libvirt notes of
+/// snapshots; disks, and the variables of its firmware, stay. (Tested with a libvirtd and its test driver; guests under qemu
+/// were not run.)
+///
 /// The domain runs when its kernel does; that its services answer is for a `port` or an `http` to
 /// say, with a `wait`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -70,7 +80,7 @@ pub struct Domain {
     #[serde(rename = "domain")]
     pub name: String,
 
-    /// What runs it. `libvirt` is for a later version.
+    /// What runs it.
     #[serde(default, skip_serializing_if = "is_xen")]
     #[cfg_attr(feature = "controller", schemars(skip_serializing_if = "crate::attribute::schema::never"))]
     pub hypervisor: Hypervisor,
@@ -80,13 +90,14 @@ pub struct Domain {
     #[serde(default)]
     pub state: DomainState,
 
-    /// What it is created from: xl.cfg(5). Its `name` must be this domain's. The default is
-    /// /etc/xen/NAME.cfg. A change of it counts at the next creation.
+    /// What it is created from: xl.cfg(5); under libvirt, XML. Its `name` must be this domain's. The default is
+    /// /etc/xen/NAME.cfg; under libvirt there is none, and it is needed where libvirt does not know the
+    /// domain. A change of it counts at the next creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<AbsPath>,
 
-    /// Whether it is started at boot: the link /etc/xen/auto/NAME.cfg, which `xendomains` reads.
-    /// Without it, that is left alone.
+    /// Whether it is started at boot: the link /etc/xen/auto/NAME.cfg, which `xendomains` reads; under
+    /// libvirt, its own mark. Without it, that is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
 
@@ -143,6 +154,15 @@ impl Resource for Domain {
         let mut links = Links::default()
             .provides(Thing::Domain(self.name.clone()))
             .removal(self.state == DomainState::Absent);
+        if self.hypervisor == Hypervisor::Libvirt {
+            for unit in ["libvirtd.service", "libvirtd.socket", "virtqemud.service", "virtqemud.socket"] {
+                links = links.stands_on(Thing::Unit(unit.to_owned()), "libvirt runs it");
+            }
+            return match &self.config {
+                Some(config) => links.stands_on(Thing::Path(config.clone()), "its configuration"),
+                None => links,
+            };
+        }
         if let Ok(config) = self.config() {
             links = links.stands_on(Thing::Path(config), "its configuration");
         }
@@ -154,13 +174,6 @@ impl Resource for Domain {
 
     fn validate(&self) -> Vec<Invalid> {
         let mut invalid = Vec::new();
-        if self.hypervisor == Hypervisor::Libvirt {
-            invalid.push(Invalid::new(
-                "hypervisor",
-                "this version of converge does not have `libvirt` yet",
-                "`xen` is what it has; `virsh` can be run by a `command` until then",
-            ));
-        }
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.+:".contains(c);
         let is_number = self.name.chars().all(|c| c.is_ascii_digit());
         if is_number || !self.name.chars().all(allowed) || self.name.starts_with(['-', '.']) {
@@ -193,6 +206,9 @@ impl Resource for Domain {
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
+        if self.hypervisor == Hypervisor::Libvirt {
+            return self.check_libvirt(system);
+        }
         let config = self.config()?;
         let now = Xl { system, name: &self.name, config: &config }.now()?;
         let (mut changes, mut lacks) = (Vec::new(), Vec::new());
@@ -231,6 +247,9 @@ impl Resource for Domain {
     }
 
     fn apply(&self, system: &System, needed: &Needed) -> Result<(), Failure> {
+        if self.hypervisor == Hypervisor::Libvirt {
+            return self.apply_libvirt(system, needed);
+        }
         let config = self.config()?;
         if needed.has("autostart") {
             self.set_autostart(system, &config)?;
@@ -248,6 +267,9 @@ impl Resource for Domain {
     }
 
     fn evidence(&self, system: &System) -> Vec<Detail> {
+        if self.hypervisor == Hypervisor::Libvirt {
+            return self.libvirt_evidence(system);
+        }
         let Ok(output) = system.tool(["xl", "list"]) else { return Vec::new() };
         let mut details =
             vec![Detail { title: "xl list".to_owned(), text: output.stdout.trim_end().to_owned() }];

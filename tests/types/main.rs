@@ -8,6 +8,7 @@ mod hostname;
 mod line;
 mod many;
 mod package;
+mod libvirt;
 mod process;
 mod symlink;
 mod sysctl;
