@@ -1,5 +1,5 @@
 # converge: what a person types. README.md says what each is for.
-.PHONY: all build agent test unit demo lab bench soak clean check
+.PHONY: all build agent test test-xen unit demo lab bench soak clean check
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
 AGENT := converge-agent-$(shell uname -m)
@@ -24,6 +24,10 @@ agent:
 # be one. What is left out is said, with the reason.
 test: agent
 	@scripts/test
+
+# Real Xen and a real guest, emulated: for root, with a core to spare for a quarter of an hour.
+test-xen: agent
+	@scripts/test-xen
 
 # Real hosts, our site on them, a power cut, and one `converge apply`.
 demo: build

@@ -8,7 +8,7 @@ mod plan;
 mod virsh;
 mod xl;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +25,16 @@ use xl::{Now, Xl};
 /// The links that Xen's `xendomains` starts at boot.
 const AUTO: &str = "/etc/xen/auto";
 
+/// How long `xl create` may take: up to a minute for a large guest, more where the machine is busy or
+/// other domains are created first. Killed half-way, it leaves what must be cleared away.
+const CREATION: Duration = Duration::from_secs(180);
+
 /// A pause counts: so often at most it is taken back.
 const UNPAUSES: usize = 64;
+
+/// A guest whose kernel is up and whose init is not takes a request to shut down and does nothing
+/// (seen on Xen 4.17 with Linux 6.1), so it is asked again after so long.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// `hypervisor: xen | libvirt`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -55,11 +63,13 @@ pub enum DomainState {
 /// `running` creates it from `config`, or unpauses it as often as it was paused; what was kept of
 /// it after a shutdown or crash (`on_crash = "preserve"`), or was left half built by a killed
 /// `xl create`, is cleared away first. A domain that is being built, shut down or rebooted is
-/// waited for, up to `timeout`, or `wait` where that is longer.
+/// waited for, up to `timeout`, or `wait` where that is longer. A domain's `timeout` is 3 minutes where
+/// none is given.
 ///
-/// `shutdown` and `absent` ask the guest to shut down. A guest that has not done so within
-/// `shutdown_timeout` is a failure: a domain that runs is never destroyed. `shutdown` leaves what
-/// is preserved of it, and `absent` does not. Creating needs root: `become: sudo`.
+/// `shutdown` and `absent` ask the guest to shut down, and again every 10 s, for a guest that is still
+/// booting takes no notice. One that has not done so within `shutdown_timeout` is a failure: a domain
+/// that runs is never destroyed. `shutdown` leaves what is preserved of it, and `absent` does not.
+/// All this needs root: `become: sudo`.
 ///
 /// Under libvirt (`hypervisor: libvirt`) converge speaks to the machine's own daemon with `virsh`: to
 /// qemu:///system, or to what LIBVIRT_DEFAULT_URI names in the host's environment. A domain that libvirt
@@ -200,9 +210,8 @@ impl Resource for Domain {
         invalid
     }
 
-    /// Long enough for a guest to shut down in.
     fn timeout(&self) -> Duration {
-        crate::resource::TIMEOUT.max(self.shutdown_timeout.get() + Duration::from_secs(15))
+        CREATION.max(self.shutdown_timeout.get() + Duration::from_secs(15))
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
@@ -322,16 +331,41 @@ impl Domain {
             .help("something pauses it again and again"))
     }
 
-    /// Asks the guest, and notes that it was asked: it goes on running for a while.
+    /// Asks the guest, notes when it was first asked, and stays until it goes or its time is over.
     fn shut_down(&self, system: &System, xl: &Xl) -> Result<(), Failure> {
         let Some(row) = xl.now()?.row else { return Ok(()) };
-        xl.call("shutdown")?;
+        let (begun, patience) = (Instant::now(), self.shutdown_timeout.get());
+        let left = || patience.saturating_sub(begun.elapsed());
         note(system, "domains", &self.name, row.id.to_string().as_bytes())?;
-        // A guest is seldom so quick; but what is preserved of it is to be cleared away in this apply.
-        let patience =
-            if self.state == DomainState::Absent { self.shutdown_timeout.get() } else { Duration::ZERO };
-        xl.wait_for(|situation| situation != Situation::Running, patience)?;
-        Ok(())
+        let mut took_notice = false;
+        loop {
+            took_notice |= xl.ask_to_go(left())?;
+            let now = xl.wait_for(|situation| situation != Situation::Running, left().min(ASK_AGAIN))?;
+            // What runs under another id is a life of it that was not asked.
+            if now.situation != Situation::Running || now.row.is_none_or(|now| now.id != row.id) {
+                return Ok(());
+            }
+            if left().is_zero() {
+                return Err(self.stays(took_notice));
+            }
+            if xl.time_left().is_zero() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn stays(&self, took_notice: bool) -> Failure {
+        let (name, timeout) = (&self.name, &self.shutdown_timeout);
+        let (what, help) = match took_notice {
+            true => ("has not", "the guest's own log says what holds it up"),
+            false => ("has not even taken notice", "its kernel does not answer"),
+        };
+        Failure::new(format!(
+            "domain {name} was asked to shut down, and {what} within its shutdown_timeout of {timeout}"
+        ))
+        .help(format!(
+            "{help}; `xl console {name}` leads into it, and `xl destroy {name}` ends it at once, as a power cut would"
+        ))
     }
 
     /// How long ago this very domain was asked to shut down; None: not, or too long ago.

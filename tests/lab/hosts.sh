@@ -87,11 +87,11 @@ write_lists() {  # hosts.txt in all the forms in which it is wanted
   local h ip names
   names=$(awk '{print $2, $1}' "$LAB/hosts.txt")
   { cat /etc/hosts; echo "$names"; } >"$LAB/etc-hosts.new"; cat "$LAB/etc-hosts.new" >"$LAB/etc-hosts"; rm "$LAB/etc-hosts.new"
-  while read -r h ip; do echo "$h,$ip $(cut -d' ' -f1,2 "$LAB/hosts/$h/host_key.pub")"; done <"$LAB/hosts.txt" >"$LAB/known_hosts"
+  while read -r h ip; do echo "$h,$ip $(key_of "$h" | cut -d' ' -f1,2)"; done <"$LAB/hosts.txt" >"$LAB/known_hosts"
   { while read -r h ip; do printf 'Host %s\n  HostName %s\n' "$h" "$ip"; done <"$LAB/hosts.txt"
     printf 'Host *\n  User root\n  IdentityFile "%s/id"\n  IdentitiesOnly yes\n  UserKnownHostsFile "%s/known_hosts"\n  StrictHostKeyChecking yes\n' "$LAB" "$LAB"
   } >"$LAB/ssh_config"
-  while read -r h ip; do printf '127.0.0.1 localhost\n%s\n' "$names" | put "$h" - /etc/hosts 644; done <"$LAB/hosts.txt"
+  while read -r h ip; do emulated "$h" || printf '127.0.0.1 localhost\n%s\n' "$names" | put "$h" - /etc/hosts 644; done <"$LAB/hosts.txt"
 }
 start() {  # power on; returns at once
   local d=$LAB/hosts/$1
@@ -100,7 +100,10 @@ start() {  # power on; returns at once
   spawn "hosts/$1/console" _power "$1"
 }
 _power() {  # stay with H for as long as it has power; a `reboot` inside it boots it again
-  local h=$1 d=$LAB/hosts/$1 g status xen; g=$(cg); set +e
+  local h=$1 d=$LAB/hosts/$1 g status xen hardware; g=$(cg); set +e
+  # its own namespaces on its own network, or an emulator on the switch's (machines.sh)
+  hardware=(nsenter --net="/run/netns/$NS-$h" unshare -muipCfT --boottime "-$(cut -d. -f1 /proc/uptime)" "$SELF" _init "$h")
+  [ ! -e "$d/machine" ] || hardware=(nsenter --net="/run/netns/$NS.net" env "TAP=p$(cat "$d/octet")" "$d/machine")
   echo "$BASHPID" >"$g/_lab/cgroup.procs"; : >"$d/on"
   while :; do
     xen=""; if [ "$(cat "$LAB/xen/dom0" 2>/dev/null)" = "$h" ]; then  # the machine is Xen's first, then dom0's
@@ -109,8 +112,7 @@ _power() {  # stay with H for as long as it has power; a `reboot` inside it boot
     fi
     echo "--- power on $(date -u +%FT%TZ)"; rm_cgroup "$g/$h"; mkdir "$g/$h"; cable "$h"
     [ ! -e "$d/frozen" ] || echo 1 >"$g/$h/cgroup.freeze"
-    bash -c 'echo $$ >"$1" && shift && exec "$@"' - "$g/$h/cgroup.procs" nsenter --net="/run/netns/$NS-$h" \
-      unshare -muipCfT --boottime "-$(cut -d. -f1 /proc/uptime)" "$SELF" _init "$h"
+    bash -c 'echo $$ >"$1" && shift && exec "$@"' - "$g/$h/cgroup.procs" "${hardware[@]}"
     status=$?  # as a signal: HUP (129) reboot, INT (130) power off, KILL (137) power cut
     echo 1 >"$g/$h/cgroup.kill"; while populated "$g/$h"; do sleep .01; done  # the rest of it dies a moment later
     [ -z "$xen" ] || { kill "$xen"; wait "$xen"; }  # the same box: its guests go with it
@@ -160,9 +162,11 @@ put() {  # H SRC DST [MODE]: whole, by rename
       "$dst" "${mode:-$([ "$src" = - ] && echo 644 || stat -Lc %a "$src")}"
 }
 answers() {  # H [SECONDS]: until its sshd greets
-  local h=$1 end=$((SECONDS + ${2:-60})) ip; ip=$NET.$(cat "$LAB/hosts/$1/octet")
-  until net timeout .5 bash -c "exec 3<>/dev/tcp/$ip/22 && head -c4 <&3" 2>/dev/null | grep -q SSH-; do
-    [ $SECONDS -lt $end ] || die "$h: no ssh after ${2:-60} s (lab.sh status; lab.sh console $h)"
+  local h=$1 long end ip once=.5; ip=$NET.$(cat "$LAB/hosts/$1/octet")
+  long=${2:-$(cat "$LAB/hosts/$1/patience" 2>/dev/null || echo 60)}; end=$((SECONDS + long))
+  emulated "$h" && once=20  # where all is slow, hanging up early would be to never get through
+  until net timeout "$once" bash -c "exec 3<>/dev/tcp/$ip/22 && head -c4 <&3" 2>/dev/null | grep -q SSH-; do
+    [ $SECONDS -lt $end ] || die "$h: no ssh after $long s (lab.sh status; lab.sh console $h)"
     [ -e "$LAB/hosts/$h/on" ] || [ -e "$LAB/hosts/$h/guest" ] || die "$h has no power (lab.sh console $h)"
     sleep .05
   done
