@@ -78,7 +78,8 @@ impl Walk<'_> {
                 wanted.as_ref().is_some_and(is_for) || wanted.is_some() && parent.as_ref().is_some_and(is_for)
             };
             let resource = declared.resource.as_resource();
-            let is_maker = !resource.links().is_removal && self.path_of(*other).is_some_and(|made| makes(&made));
+            let is_maker =
+                !resource.links().is_removal && self.path_of(*other).is_some_and(|made| makes(&made));
             // A line with `create` makes its file.
             let makes_file = || wanted.is_some() && resource.makes_file() == wanted;
             *other != item && declared.host == host && (is_maker || makes_file())

@@ -5,10 +5,10 @@
 mod agent;
 mod block;
 mod hostname;
+mod libvirt;
 mod line;
 mod many;
 mod package;
-mod libvirt;
 mod process;
 mod symlink;
 mod sysctl;
