@@ -155,7 +155,10 @@ fn a_hung_mount_fails_what_lies_on_it_and_neither_the_run_nor_the_lock_hangs_wit
         return;
     }
     lab.put("h1", "/root/hung.py", HUNG);
-    lab.must("h1", "systemd-run --quiet --unit hung python3 /root/hung.py; until test -e /run/hung; do sleep 0.1; done");
+    lab.must(
+        "h1",
+        "systemd-run --quiet --unit hung python3 /root/hung.py; until test -e /run/hung; do sleep 0.1; done",
+    );
     let spec = spec(&lab, &format!("{ON_IT}{FREE}"), FREE);
     let hung_and_free = || {
         let begun = Instant::now();
@@ -164,7 +167,10 @@ fn a_hung_mount_fails_what_lies_on_it_and_neither_the_run_nor_the_lock_hangs_wit
         for id in ["h1/file:/mnt/hung/conf", "h1/command:ls /mnt/hung", "h1/unit:cron"] {
             let failed = ran.resource(id);
             assert_eq!(failed["status"], "failed", "{failed}");
-            assert!(failed["reason"].as_str().unwrap().contains("did not end within its timeout"), "{failed}");
+            assert!(
+                failed["reason"].as_str().unwrap().contains("did not end within its timeout"),
+                "{failed}"
+            );
         }
         assert_eq!(ran.resource("h1/file:/srv/after")["because_of"], "h1/file:/mnt/hung/conf");
         assert_eq!(ran.summary()["unreachable"], 0, "{}", ran.stdout);
