@@ -1,5 +1,6 @@
 //! What happens to a run, at a moment that the seed chooses.
 
+use std::fs::File;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -62,7 +63,10 @@ impl Fault {
             _ => "count".to_owned(),
         };
         let mut killer = (self.kind == Kind::Agent).then(|| Killer::new(bench));
-        let mut child = bench.converge("apply", goal, &relay).spawn().unwrap();
+        // Into files: nobody reads a pipe before it is over.
+        let [stdout, stderr] = ["stdout", "stderr"].map(|name| File::create(bench.notes.join(name)).unwrap());
+        let mut command = bench.converge("apply", goal, &relay);
+        let mut child = command.stdout(stdout).stderr(stderr).spawn().unwrap();
         let moment = Instant::now() + usual.time.mul_f64(self.share);
         match self.kind {
             Kind::Cut => {}
@@ -83,7 +87,7 @@ impl Fault {
             crate::oracle::nothing_half_written(bench, before, goal)?;
             bench.lab.boot(&bench.host);
         }
-        let ran = outcome(child);
+        let ran = outcome(bench, child);
         let came = match self.kind {
             Kind::Cut | Kind::Silence => bench.noted("happened").is_some(),
             _ => !is_over,
@@ -150,11 +154,8 @@ fn signal_converge(bench: &Bench, child: &mut Child, signal: Signal) {
     }
 }
 
-fn outcome(child: Child) -> Ran {
-    let output = child.wait_with_output().unwrap();
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+fn outcome(bench: &Bench, mut child: Child) -> Ran {
+    let code = child.wait().unwrap().code().unwrap_or(-1);
+    let [stdout, stderr] = ["stdout", "stderr"].map(|name| bench.noted(name).unwrap_or_default());
+    Ran { code, stdout, stderr }
 }
