@@ -79,7 +79,9 @@ impl Manager for Apk<'_> {
             Some(text) => text,
             // It says itself that it is not there.
             None => {
-                return Err(self.run(&["--version"], &[])?.failure("reading the packages that are installed"));
+                return Err(self
+                    .run(&["--version"], &[])?
+                    .failure("reading the packages that are installed"));
             }
         };
         let (versions, provided) = installed(&text);
