@@ -41,7 +41,7 @@ check:
 	cargo clippy --no-default-features --bin converge-agent -- -D warnings
 
 bench: build
-	cargo bench --bench noop --bench load
+	cargo bench --bench noop --bench load --bench host
 
 # Random specs on random machines, with faults. `SEEDS=n make soak` repeats one round; `MINUTES=n`
 # is for how long, from that seed on.
