@@ -45,7 +45,7 @@ check:
 	cargo clippy --no-default-features --bin converge-agent -- -D warnings
 
 bench: build
-	cargo bench --bench noop --bench load
+	cargo bench --bench noop --bench load --bench host
 
 # The proof, in two parts: random specs on random file systems, with a fault at every operation; and runs
 # on hosts of the lab that are cut, killed, and without power. `SEEDS=n make soak` repeats one round of

@@ -6,6 +6,7 @@ PACKAGES=(
   openssh-server openssh-client sudo opendoas cron  # reached, and reaching others: a controller may be a host
   supervisor nginx-light curl python3 sqlite3  # the site
   git apt-utils openssl xz-utils bzip2 zstd unzip  # what single types take: checkouts, package archives, tarballs
+  dnf zypper pacman-package-manager rpm createrepo-c  # other systems' package managers, for tests of `package`
   postgresql mariadb-server libvirt-daemon libvirt-daemon-system libvirt-clients)  # off until a test starts them
 image_dir() { echo "$LAB_IMAGE/$(md5sum <"$HERE/image.sh" | cut -c1-12)"; }
 
@@ -61,7 +62,7 @@ furnish() {  # ROOT: what the packages do not bring
   printf 'MaxSessions 200\nMaxStartups 200:30:400\nUseDNS no\n' >"$r/etc/ssh/sshd_config.d/lab.conf"
   for u in postgresql mariadb libvirtd virtlogd virtlockd libvirt-guests; do  # many hosts boot at once
     chroot "$r" systemctl disable -q "$u.service" "$u.socket" 2>/dev/null || :; done
-  for u in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-timesyncd.service \
+  for u in dnf-makecache.timer apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-timesyncd.service \
     sys-kernel-debug.mount sys-kernel-tracing.mount; do  # the last two are the machine's, and fail without root
     ln -sf /dev/null "$r/etc/systemd/system/$u"; done
 }

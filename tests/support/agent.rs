@@ -148,7 +148,7 @@ impl Session {
     fn run(&mut self, line: &str) -> (i32, String) {
         const END: &str = "-- end of the line, with ";
         let line = line.replace('\'', r"'\''");
-        write!(self.stdin, "sh -c '{line}' </dev/null 2>&1; printf '\\n{END}%s\\n' $?\n")
+        writeln!(self.stdin, "sh -c '{line}' </dev/null 2>&1; printf '\\n{END}%s\\n' $?")
             .expect("the shell reads");
         let mut said = Vec::new();
         loop {

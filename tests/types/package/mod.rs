@@ -20,7 +20,7 @@ const CLEAR: &str = "rm -f /run/cvg-* /etc/apt/preferences.d/cvg; \
     names=$(dpkg-query -W -f='${binary:Package} ' 'cvg-*' 2>/dev/null); \
     for name in $names; do echo $name deinstall; done | dpkg --set-selections; \
     [ -z \"$names\" ] || dpkg --purge --force-all $names; \
-    rm -rf /var/lib/dpkg/updates/* /etc/cvg-*; touch /var/lib/apt/lists";
+    rm -rf /var/lib/dpkg/updates/* /etc/cvg-* /etc/of-cvg; touch /var/lib/apt/lists";
 
 /// What there is, and when dpkg last changed anything.
 const LOOK: &str = "dpkg-query -W -f='${binary:Package} ${Version} ${Status}\\n' 'cvg-*' 2>&1; \

@@ -11,12 +11,12 @@ use crate::agent::{resource, told};
 /// A process that holds this file's lock for so long, as apt and dpkg do.
 pub fn hold_lock(place: &Place, path: &str, seconds: u32) {
     let program = format!(
-        "import fcntl, time; f = open('{path}', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); open('/run/cvg-held', 'w'); \
-         time.sleep({seconds})"
+        "import fcntl, time; f = open('{path}', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); \
+         open('/run/cvg-held', 'w').write('cvg-holder'); time.sleep({seconds})"
     );
     place.host.must(&format!(
-        "rm -f /run/cvg-held; systemd-run -q --collect python3 -c \"{program}\"; \
-         until test -e /run/cvg-held; do sleep .05; done"
+        "systemctl stop cvg-holder 2>/dev/null; rm -f /run/cvg-held; systemd-run -q --collect -u cvg-holder python3 -c \"{program}\"; \
+         until test -s /run/cvg-held; do sleep .05; done"
     ));
 }
 
@@ -51,7 +51,7 @@ fn a_lock_that_is_taken_after_the_check_is_waited_for_until_the_timeout() {
     agent.timeout = Duration::from_secs(3);
     let failure = agent.apply(&declared, &needed).unwrap_err();
     assert!(failure.reason.contains("lock-frontend is held by python3 (process "), "{}", failure.reason);
-    place.host.must("systemctl stop 'run-*.service'");
+    place.host.must("systemctl stop cvg-holder");
 }
 
 #[test]

@@ -19,7 +19,7 @@ const LOOK_RPM: &str = "rpm -qa --qf '%{NAME} %{VERSION} %{INSTALLTIME}\\n' 'cvg
     stat -c '%n %i %Y' /usr/share/cvg-r/version 2>&1; true";
 const CLEAR_PACMAN: &str = "rm -f /var/lib/pacman/db.lck; sed -i /IgnorePkg/d /etc/pacman.conf; \
     names=$(pacman -Qq); [ -z \"$names\" ] || pacman -Rdd --noconfirm $names; \
-    rm -f /var/cache/pacman/pkg/cvg-*; bash /root/cvg-pacman.sh 1.0-1; pacman -Sy >/dev/null; touch /var/lib/pacman/sync";
+    rm -f /var/cache/pacman/pkg/cvg-*; bash /root/cvg-pacman.sh 1.0-1; pacman -Syy >/dev/null; touch /var/lib/pacman/sync";
 const LOOK_PACMAN: &str = "pacman -Q; stat -c '%n %i %Y %Z' /usr/share/cvg-p/version 2>&1; true";
 
 /// The place, with a source for rpm or pacman; None where the tools are missing.
@@ -174,7 +174,7 @@ fn pacman_brings_a_package_about_from_every_start() {
         place.table_of(declared, CLEAR_PACMAN, LOOK_PACMAN)
     };
     let there = "pacman -S --noconfirm cvg-p >/dev/null";
-    let newer = format!("{there}; bash /root/cvg-pacman.sh 2.0-1; pacman -Sy >/dev/null");
+    let newer = format!("{there}; bash /root/cvg-pacman.sh 2.0-1; pacman -Syy >/dev/null");
     let mut present = table(json!({}));
     present.row("absent", "", &["state", "version"]);
     present.row("there", there, &[]);
@@ -187,7 +187,7 @@ fn pacman_brings_a_package_about_from_every_start() {
     latest.row("older", &newer, &["version"]);
     drop(latest);
     let mut refreshed = table(json!({"state": "latest", "refresh": "1d"}));
-    let old = "touch -d '-3 days' /var/lib/pacman/sync; touch -d '-4 days' /etc/pacman.conf /etc/pacman.d";
+    let old = "touch -d '-3 days' /var/lib/pacman/sync; touch -d '-4 days' /etc/pacman.conf";
     refreshed.row("newest by an old index", &format!("{there}; {old}"), &["index"]);
     drop(refreshed);
     let mut gone = table(json!({"state": "absent"}));
@@ -201,7 +201,7 @@ fn pacman_brings_a_package_about_from_every_start() {
     version.row("right", there, &[]);
     version.refused(
         "another, that nobody has",
-        "bash /root/cvg-pacman.sh 2.0-1; pacman -Sy >/dev/null",
+        "bash /root/cvg-pacman.sh 2.0-1; pacman -Syy >/dev/null",
         "there is no version 1.0-1 of cvg-p",
     );
 }

@@ -12,9 +12,10 @@ impl Place {
     fn converge(&self, verb: &str, spec: &str) -> (i32, Vec<Value>) {
         self.host.put_program(env!("CARGO_BIN_EXE_converge"), PROGRAM);
         self.host.put("/run/cvg-spec.yaml", spec.as_bytes());
-        let line =
-            format!("CONVERGE_RUNTIME_DIR=/run/cvg-run {PROGRAM} {verb} /run/cvg-spec.yaml --format json");
-        let (code, said) = self.host.sh(&format!("rm -rf /etc/of-cvg; {line}"));
+        let line = format!(
+            "CONVERGE_RUNTIME_DIR=/run/cvg-run {PROGRAM} {verb} /run/cvg-spec.yaml --format json >/run/cvg-events; code=$?; cat /run/cvg-events; exit $code"
+        );
+        let (code, said) = self.host.sh(&line);
         let events = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         (code, events)
     }
@@ -86,9 +87,14 @@ resources:
 fn a_run_says_whose_lock_it_waits_for_and_a_plan_waits_for_none() {
     let Some(place) = place() else { return };
     let spec = "resources:\n  - package: cvg-a\n";
-    hold_lock(&place, "/var/lib/dpkg/lock-frontend", 10);
+    hold_lock(&place, "/var/lib/dpkg/lock-frontend", 300);
     let (code, events) = place.converge("plan", spec);
     assert_eq!((code, &of(&events, "package:cvg-a")["status"]), (2, &"changed".into()));
+    // The lock is given back when it is seen to be waited for.
+    place.host.must(
+        "systemd-run -q --collect sh -c 'until grep -q waiting /run/cvg-events; do sleep .1; done; \
+         systemctl stop cvg-holder'",
+    );
     let (code, events) = place.converge("apply", spec);
     assert_eq!(code, 0, "{events:#?}");
     let waits = events.iter().find(|event| event["event"] == "waiting").expect("it says that it waits");
@@ -102,7 +108,7 @@ fn a_lock_that_is_never_given_back_fails_after_the_timeout_and_says_who_has_it()
     hold_lock(&place, "/var/lib/dpkg/lock-frontend", 60);
     let spec = "resources:\n  - package: cvg-a\n    timeout: 3s\n";
     let (code, events) = place.converge("apply", spec);
-    place.host.must("systemctl stop 'run-*.service'");
+    place.host.must("systemctl stop cvg-holder");
     assert_eq!(code, 1);
     let reason = of(&events, "package:cvg-a")["reason"].as_str().unwrap_or_default().to_owned();
     assert!(reason.starts_with("/var/lib/dpkg/lock-frontend is held by python3"), "{reason}");

@@ -21,7 +21,10 @@ rpmpkg cvg-rbad 1.0-1 'Requires: cvg-nowhere'
 rpmpkg cvg-rmta1 1.0-1 'Provides: cvg-rmta' 'Conflicts: cvg-rmta2'
 rpmpkg cvg-rmta2 1.0-1 'Provides: cvg-rmta' 'Conflicts: cvg-rmta1'
 rpmpkg cvg-repoch 1.0-1 'Epoch: 2'
+rpmpkg of-tests-alone 1.0-1
 createrepo_c -q $R
+# A database without any package is more than zypper can bear.
+rpm -U --force --force-debian $R/of-tests-alone-1.0-1.noarch.rpm 2>/dev/null
 mkdir -p /etc/yum.repos.d /etc/zypp/repos.d
 printf '[cvg]\nname=cvg\nbaseurl=file://%s\nenabled=1\ngpgcheck=0\n' $R > /etc/yum.repos.d/cvg.repo
 printf '[cvg]\nname=cvg\nbaseurl=dir:%s\nenabled=1\ngpgcheck=0\nautorefresh=0\n' $R > /etc/zypp/repos.d/cvg.repo
