@@ -228,7 +228,7 @@ fn what_a_command_left_behind_is_ended_before_the_next_start() {
     // The second start notes whether what the first left is still there.
     let line =
         "if test -e $D/left; then kill -0 $(cat $D/left) 2>/dev/null && echo both > $D/both; exit 0; fi
-        sleep 1000 & echo $! > $D/left; exit 1";
+        sleep 1000 > /dev/null 2>&1 & echo $! > $D/left; exit 1";
     let ran = case.run("--delay 1ms --restart on-failure", line).expect(0);
     assert!(ran.stderr.contains("what it left behind is ended"), "{}", ran.stderr);
     assert!(!case.path("both").exists(), "two at once");
