@@ -5,15 +5,15 @@ mod libvirt;
 mod listed;
 mod memory;
 mod plan;
+mod shutdown;
 mod virsh;
 mod xl;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::common::{in_the_way, no_directory};
-use super::debt::{note, note_path};
 use super::{Action, Change, Check, Detail, Failure, Invalid, Lack, Links, Needed, Resource, Thing};
 use crate::attribute::{AbsPath, Span};
 use crate::system::System;
@@ -31,10 +31,6 @@ const CREATION: Duration = Duration::from_secs(180);
 
 /// A pause counts: so often at most it is taken back.
 const UNPAUSES: usize = 64;
-
-/// A guest whose kernel is up and whose init is not takes a request to shut down and does nothing
-/// (seen on Xen 4.17 with Linux 6.1), so it is asked again after so long.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// `hypervisor: xen | libvirt`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -329,61 +325,6 @@ impl Domain {
         }
         Err(Failure::new(format!("domain {} is still paused after {UNPAUSES} times `xl unpause`", self.name))
             .help("something pauses it again and again"))
-    }
-
-    /// Asks the guest, notes when it was first asked, and stays until it goes or its time is over.
-    fn shut_down(&self, system: &System, xl: &Xl) -> Result<(), Failure> {
-        let Some(row) = xl.now()?.row else { return Ok(()) };
-        let (begun, patience) = (Instant::now(), self.shutdown_timeout.get());
-        let left = || patience.saturating_sub(begun.elapsed());
-        note(system, "domains", &self.name, row.id.to_string().as_bytes())?;
-        let mut took_notice = false;
-        loop {
-            took_notice |= xl.ask_to_go(left())?;
-            let now = xl.wait_for(|situation| situation != Situation::Running, left().min(ASK_AGAIN))?;
-            // What runs under another id is a life of it that was not asked.
-            if now.situation != Situation::Running || now.row.is_none_or(|now| now.id != row.id) {
-                return Ok(());
-            }
-            if left().is_zero() {
-                return Err(self.stays(took_notice));
-            }
-            if xl.time_left().is_zero() {
-                return Ok(());
-            }
-        }
-    }
-
-    fn stays(&self, took_notice: bool) -> Failure {
-        let (name, timeout) = (&self.name, &self.shutdown_timeout);
-        let (what, help) = match took_notice {
-            true => ("has not", "the guest's own log says what holds it up"),
-            false => ("has not even taken notice", "its kernel does not answer"),
-        };
-        Failure::new(format!(
-            "domain {name} was asked to shut down, and {what} within its shutdown_timeout of {timeout}"
-        ))
-        .help(format!(
-            "{help}; `xl console {name}` leads into it, and `xl destroy {name}` ends it at once, as a power cut would"
-        ))
-    }
-
-    /// How long ago this very domain was asked to shut down; None: not, or too long ago.
-    fn was_asked(&self, system: &System, now: &Now) -> Result<Option<Duration>, Failure> {
-        let asked = self.asked(system, now)?;
-        Ok(asked.filter(|ago| now.situation == Situation::Running && *ago < self.shutdown_timeout.get()))
-    }
-
-    fn asked(&self, system: &System, now: &Now) -> Result<Option<Duration>, Failure> {
-        let path = note_path(system, "domains", &self.name)?;
-        let id = system.read_if_there(&path).ok().flatten();
-        let (Some(id), Some(row)) = (id, &now.row) else { return Ok(None) };
-        if id != row.id.to_string().as_bytes() {
-            return Ok(None);
-        }
-        let meta = std::fs::metadata(system.locate(&path));
-        let asked = meta.and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-        Ok(SystemTime::now().duration_since(asked).ok())
     }
 
     fn told(&self, system: &System, now: &Now) -> String {

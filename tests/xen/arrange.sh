@@ -65,7 +65,7 @@ until_it_is t-leaving '--ps--'
 
 create t-destroyed
 booted t-destroyed
-xl destroy t-destroyed & destroyer=$!
+xl destroy t-destroyed >/dev/null 2>&1 & destroyer=$!
 until_it_is t-destroyed '--p---'
 kill -STOP $destroyer
 until_it_is t-destroyed '--p---'
