@@ -59,10 +59,13 @@ impl Web {
                 .chain(parts)
                 .collect::<Vec<_>>()
         };
-        paths
-            .flat_map(AbsPath::ancestors)
-            .flat_map(at)
-            .find(|other| !self.links[*other].is_removal && drafts[*other].is_certain())
+        // A file of which only a line is to be gone is a file.
+        let is_file = |other: &usize| {
+            let is_part = self.links[*other].provides.iter().any(|thing| matches!(thing, Thing::Part(_)));
+            !self.links[*other].is_removal || is_part && !self.links[item].is_removal
+        };
+        let mut files = paths.flat_map(AbsPath::ancestors).flat_map(at);
+        files.find(|other| is_file(other) && drafts[*other].is_certain())
     }
 
     /// What is declared to be gone, and is what `item`, which is not, stands on.
