@@ -89,7 +89,9 @@ fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
     const SINGLE: &[&str] = &["hostname", "timezone"];
     let Thing::Path(path) = thing else { return };
     let (a, b) = (first.resource.type_word(), second.resource.type_word());
-    if a == b && SINGLE.contains(&a) && first.resource.id() != second.resource.id() && first.is_certain() {
+    let is_told_here = first.resource.as_resource().content_paths().contains(path);
+    let is_another = a == b && first.resource.id() != second.resource.id();
+    if SINGLE.contains(&a) && is_another && is_told_here && first.is_certain() {
         let what = format!("`{}` and `{}` are both declared", first.resource.id(), second.resource.id());
         desk.report(
             Problem::at(second.place, what)
