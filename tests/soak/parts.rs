@@ -69,7 +69,7 @@ pub fn unordered(content: &[u8]) -> Vec<u8> {
 /// Between two states of a file: each line is of one of them.
 pub fn is_between(content: &[u8], states: &[&[u8]]) -> bool {
     let known: Vec<&[u8]> = states.iter().flat_map(|state| lines(state)).collect();
-    lines(content).iter().all(|line| known.contains(line))
+    lines(content).iter().all(|line| line.is_empty() || known.contains(line))
 }
 
 fn is_of_a_part(line: &[u8]) -> bool {
