@@ -56,6 +56,15 @@ resources:
       state: absent
     - directory: /running/is/elsewhere
     - file: /running/is/elsewhere/x
+    - line: port
+      file: /etc/app.conf
+      text: Port 22
+      match: ^#?Port
+    - line: gone
+      file: /etc/app.conf
+      text: a
+      match: b
+      state: absent
     - command: make
       creates: /made
     - http: https://example.com

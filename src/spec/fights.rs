@@ -62,10 +62,13 @@ impl Web {
                 .chain(parts)
                 .collect::<Vec<_>>()
         };
-        paths
-            .flat_map(AbsPath::ancestors)
-            .flat_map(at)
-            .find(|other| !self.links[*other].is_removal && drafts[*other].is_certain())
+        // A file of which only a line is to be gone is a file.
+        let is_file = |other: &usize| {
+            let is_part = self.links[*other].provides.iter().any(|thing| matches!(thing, Thing::Part(_)));
+            !self.links[*other].is_removal || is_part && !self.links[item].is_removal
+        };
+        let mut files = paths.flat_map(AbsPath::ancestors).flat_map(at);
+        files.find(|other| is_file(other) && drafts[*other].is_certain())
     }
 
     /// What is declared to be gone, and is what `item`, which is not, stands on.
@@ -89,7 +92,9 @@ fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
     const SINGLE: &[&str] = &["hostname", "timezone"];
     let Thing::Path(path) = thing else { return };
     let (a, b) = (first.resource.type_word(), second.resource.type_word());
-    if a == b && SINGLE.contains(&a) && first.resource.id() != second.resource.id() && first.is_certain() {
+    let is_told_here = first.resource.as_resource().content_paths().contains(path);
+    let is_another = a == b && first.resource.id() != second.resource.id();
+    if SINGLE.contains(&a) && is_another && is_told_here && first.is_certain() {
         let what = format!("`{}` and `{}` are both declared", first.resource.id(), second.resource.id());
         desk.report(
             Problem::at(second.place, what)

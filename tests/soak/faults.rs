@@ -162,8 +162,9 @@ fn broken(spec: &Spec, before: &Snapshot, cut: &Snapshot, end: &Snapshot) -> Opt
         // Of several parts in one file some may be new.
         let states: Vec<&[u8]> = known.iter().map(|known| known.content.as_slice()).collect();
         let is_edited = oracle::is_edited(spec, cut, path);
-        let is_known = states.contains(&there.content.as_slice());
-        if !is_known && !(is_edited && parts::is_between(&there.content, &states)) {
+        let is_known = states.contains(&there.content.as_slice())
+            || is_edited && parts::is_between(&there.content, &states);
+        if !is_known {
             return Some(format!("{path} is neither old nor new: {there:?}"));
         }
         // Its content is new or old, and so are its owner and mode (chown comes before chmod).

@@ -41,7 +41,10 @@ pub fn wrong(resource: &AnyResource, there: Option<&Entry>) -> Option<String> {
 pub fn lost(parts: &[&AnyResource], was: &Entry, there: &Entry) -> Option<String> {
     let is_about = |line: &[u8]| {
         parts.iter().any(|part| match part {
-            AnyResource::Line(it) => it.pattern.as_ref().is_some_and(|pattern| pattern.finds(line)),
+            AnyResource::Line(it) => {
+                let is_it = it.text.as_ref().and_then(|text| text.bytes()) == Some(line);
+                is_it || it.pattern.as_ref().is_some_and(|pattern| pattern.finds(line))
+            }
             _ => false,
         })
     };
@@ -57,6 +60,8 @@ pub fn unordered(content: &[u8]) -> Vec<u8> {
     if !lines.iter().any(|line| is_of_a_part(line)) {
         return content.to_vec();
     }
+    // Where the file was empty in between, its last line has an end again.
+    lines.retain(|line| !line.is_empty());
     lines.sort_unstable();
     lines.join(&b'\n')
 }
@@ -64,7 +69,7 @@ pub fn unordered(content: &[u8]) -> Vec<u8> {
 /// Between two states of a file: each line is of one of them.
 pub fn is_between(content: &[u8], states: &[&[u8]]) -> bool {
     let known: Vec<&[u8]> = states.iter().flat_map(|state| lines(state)).collect();
-    lines(content).iter().all(|line| known.contains(line))
+    lines(content).iter().all(|line| line.is_empty() || known.contains(line))
 }
 
 fn is_of_a_part(line: &[u8]) -> bool {

@@ -115,6 +115,26 @@ regressions! {
     a_backup_keeps_its_mode_below_recurse:
         ["d 750 0:0 /t/c", "f 644 1002:0 /t/c/b|old"],
         ["directory: /t/c\nmode: 1777\nrecurse: true", "file: /t/c/b\ncontent: new\nbackup: true"];
+    // seed 512
+    a_line_without_create_is_planned_as_it_is_made:
+        [], ["line: a\nfile: /t/f\ntext: part 1", "line: b\nfile: /t/f\ntext: part 2\ncreate: true"];
+    // seed 665
+    nothing_lies_below_a_file_that_is_edited:
+        [], ["block: b\nfile: /t/c\ncontent: part\ncreate: true", "directory: /t/c/d"];
+    // seed 109363
+    nothing_lies_below_a_file_that_a_line_is_to_be_gone_from:
+        [], ["line: a\nfile: /t/b\nmatch: x\nstate: absent", "directory: /t/b/.e/.e"];
+    lines_and_blocks_of_one_file_with_every_fault:
+        [
+            "d 2775 1001:1001 /t/d",
+            "f 4751 1002:1001 /t/d/f|one\\x0d\\x0a#k = 0\\x0d\\x0a\\xff\\x0d\\x0aend"
+        ],
+        [
+            "line: a\nfile: /t/d/f\ntext: part a\nafter: ^one",
+            "line: k\nfile: /t/d/f\ntext: part k\nmatch: '^#?k'",
+            "block: b\nfile: /t/d/f\ncontent: |\n  part x\n  part y\nbefore: ^end",
+            "line: gone\nfile: /t/d/f\ntext: one\nstate: absent"
+        ];
     // seed 2212
     links_in_a_circle_lead_to_nothing:
         [], ["symlink: /t/b\ntarget: b", "command: \"rm -f 'ROOT/t/b/a/old0'\"\nremoves: /t/b/a/old0"];

@@ -61,7 +61,8 @@ pub struct Block {
     pub comment: String,
 
     /// Where the block is added: after the last line that this finds. Where it finds none, at the
-    /// end. A block that is there is not moved.
+    /// end. A block that is there is not moved. What is declared for the same file and is found by
+    /// this comes first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Pattern>,
 

@@ -67,7 +67,8 @@ pub struct Line {
     pub occurrence: Option<Occurrence>,
 
     /// Where the line is added: after the last line that this finds. Where it finds none, at the
-    /// end. A line that is there is not moved.
+    /// end. A line that is there is not moved. What is declared for the same file and is found by
+    /// this comes first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Pattern>,
 
