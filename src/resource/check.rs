@@ -88,6 +88,8 @@ pub enum Thing {
     Path(AbsPath),
     User(String),
     Group(String),
+    /// A directory that is made with the user who lives in it.
+    Home(AbsPath),
     Package(String),
     /// With its suffix, as in `nginx.service`.
     Unit(String),

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::walk::{Phase, Standing, Walk};
 use crate::attribute::AbsPath;
 use crate::graph::{Reason, Vertex};
-use crate::resource::{Check, Failure, Lack, Needed, Thing};
+use crate::resource::{Check, Failure, Lack, Links, Needed, Thing};
 
 impl Walk<'_> {
     /// In a plan: a resource that comes before this one will make the thing.
@@ -17,30 +17,39 @@ impl Walk<'_> {
             })
     }
 
-    /// A directory that nothing declares is made with one below it. There is no order between that
-    /// one and what else lies in the directory (mostly it is there): it is only awaited where the
-    /// directory is found missing.
+    /// A directory that nothing declares is made with one below it, and a group that is to go is
+    /// left by a user that is moved, or goes too. There is no order between that one and what waits
+    /// for it here (mostly it is there): it is only awaited where something is found missing.
     fn makers(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
         let host = self.spec.items[item].host;
-        let is_removal = self.item(item).resource.as_resource().links().is_removal;
-        let parent = self.path_of(item).and_then(|path| path.parent());
-        let wanted = match &lack.thing {
-            // A removal lacks that something else is gone.
-            Thing::Path(path) if !is_removal => Some(path.clone()),
-            _ => None,
-        };
+        let is_removal = self.links_of(item).is_removal;
+        let lack = lack.thing.clone();
         (0..self.spec.items.len()).filter(move |other| {
-            let declared = self.item(*other);
-            let makes = |made: &AbsPath| {
-                let is_for = |path: &AbsPath| made == path || made.is_below(path);
-                wanted.as_ref().is_some_and(is_for) || wanted.is_some() && parent.as_ref().is_some_and(is_for)
-            };
             *other != item
-                && declared.host == host
-                && declared.resource.type_word() == "directory"
-                && !declared.resource.as_resource().links().is_removal
-                && self.path_of(*other).is_some_and(|made| makes(&made))
+                && self.item(*other).host == host
+                && match &lack {
+                    // A removal lacks that something else is gone.
+                    Thing::Path(path) => !is_removal && self.makes_directory(*other, item, path),
+                    Thing::User(_) => is_removal && self.links_of(*other).provides.contains(&lack),
+                    _ => false,
+                }
         })
+    }
+
+    /// Whether `other` makes a directory that `item`, or what lies at `wanted`, would be in.
+    fn makes_directory(&self, other: usize, item: usize, wanted: &AbsPath) -> bool {
+        let parent = self.path_of(item).and_then(|path| path.parent());
+        let makes = |made: &AbsPath| {
+            let is_for = |path: &AbsPath| made == path || made.is_below(path);
+            is_for(wanted) || parent.as_ref().is_some_and(is_for)
+        };
+        self.item(other).resource.type_word() == "directory"
+            && !self.links_of(other).is_removal
+            && self.path_of(other).is_some_and(|made| makes(&made))
+    }
+
+    fn links_of(&self, item: usize) -> Links {
+        self.item(item).resource.as_resource().links()
     }
 
     /// One of these that is not settled yet, and does not wait for this one itself.
@@ -88,8 +97,7 @@ impl Walk<'_> {
     }
 
     fn path_of(&self, item: usize) -> Option<AbsPath> {
-        let links = self.item(item).resource.as_resource().links();
-        links.provides.into_iter().find_map(|thing| match thing {
+        self.links_of(item).provides.into_iter().find_map(|thing| match thing {
             Thing::Path(path) => Some(path),
             _ => None,
         })

@@ -21,6 +21,9 @@ use crate::failure::{Failure, io_words};
 /// No more than this of a program's output is kept: its beginning and its end.
 const OUTPUT_CAP: usize = 256 * 1024;
 
+/// More than this is nothing that is read whole.
+const WHOLE_CAP: usize = 16 * 1024 * 1024;
+
 /// A program to run.
 #[derive(Clone, Default)]
 pub struct Invocation {
@@ -132,13 +135,45 @@ impl System {
     /// Runs a program to its end, or kills its process group at the operation's deadline.
     /// Fails where it could not be started or did not end; a non-zero exit is the caller's.
     pub fn run(&self, invocation: &Invocation) -> Result<Output, Failure> {
-        let told = |errno: Errno| Failure::io(format!("cannot run `{}`", invocation.shown()), &errno.into());
-        self.before("run").map_err(told)?;
+        let (status, readers) = self.carry_out(invocation, OUTPUT_CAP)?;
+        // A child of the program may hold the pipes open; it has had its chance.
+        let [stdout, stderr] =
+            readers.map(|reader| reader.map(|r| gather(r, self.deadline)).unwrap_or_default());
+        self.ended(invocation)?;
+        Ok(Output { status, stdout: text(stdout), stderr: text(stderr) })
+    }
+
+    /// The same, with its standard output byte by byte and to its end, for what will be written back:
+    /// what cannot be had whole is a failure.
+    pub fn run_whole(&self, invocation: &Invocation) -> Result<(Output, Vec<u8>), Failure> {
+        let (status, [stdout, stderr]) = self.carry_out(invocation, WHOLE_CAP + 1)?;
+        let stdout = stdout.and_then(|reader| all_of(reader, self.deadline));
+        let stderr = stderr.map(|reader| gather(reader, self.deadline)).unwrap_or_default();
+        self.ended(invocation)?;
+        match stdout {
+            Some(bytes) if bytes.len() <= WHOLE_CAP => {
+                Ok((Output { status, stdout: String::new(), stderr: text(stderr) }, bytes))
+            }
+            _ => Err(Failure::new(format!("`{}` did not say all of it", invocation.shown()))),
+        }
+    }
+
+    fn ended(&self, invocation: &Invocation) -> Result<(), Failure> {
+        self.before("end of run").map_err(|errno| cannot_run(invocation, errno))
+    }
+
+    /// Runs it to its end; what it says is being read.
+    fn carry_out(
+        &self,
+        invocation: &Invocation,
+        cap: usize,
+    ) -> Result<(ExitStatus, [Option<Reader>; 2]), Failure> {
+        self.before("run").map_err(|errno| cannot_run(invocation, errno))?;
         let mut child = self.spawn(invocation)?;
         let group = Group::of(&child);
         let readers = [
-            child.stdout.take().map(|pipe| thread::spawn(move || collect(pipe))),
-            child.stderr.take().map(|pipe| thread::spawn(move || collect(pipe))),
+            child.stdout.take().map(|pipe| thread::spawn(move || collect(pipe, cap))),
+            child.stderr.take().map(|pipe| thread::spawn(move || collect(pipe, OUTPUT_CAP))),
         ];
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), invocation.stdin.clone()) {
             // A program that does not read its input is no failure of ours.
@@ -149,22 +184,15 @@ impl System {
             group.kill(Signal::KILL);
             drop(child.wait());
         }
-        let status = match ended {
-            Ok(Some(status)) => status,
-            Ok(None) => {
-                return Err(Failure::new(format!(
-                    "`{}` did not end within its timeout, and was killed",
-                    invocation.shown()
-                ))
-                .help("if it may take longer, give the resource a longer `timeout`"));
-            }
-            Err(error) => return Err(Failure::io(format!("waiting for `{}`", invocation.shown()), &error)),
-        };
-        // A child of the program may hold the pipes open; it has had its chance.
-        let [stdout, stderr] =
-            readers.map(|reader| reader.map(|r| gather(r, self.deadline)).unwrap_or_default());
-        self.before("end of run").map_err(told)?;
-        Ok(Output { status, stdout, stderr })
+        match ended {
+            Ok(Some(status)) => Ok((status, readers)),
+            Ok(None) => Err(Failure::new(format!(
+                "`{}` did not end within its timeout, and was killed",
+                invocation.shown()
+            ))
+            .help("if it may take longer, give the resource a longer `timeout`")),
+            Err(error) => Err(Failure::io(format!("waiting for `{}`", invocation.shown()), &error)),
+        }
     }
 
     /// Runs one of the system's own tools: where it is missing, says so by name.
@@ -197,15 +225,16 @@ impl System {
             command.current_dir(directory);
         }
         command.spawn().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failure::new(format!("`{program}` is not installed here"))
-                .help(format!("install it, or put it into PATH ({})", search_path())),
+            std::io::ErrorKind::NotFound => {
+                Failure::new(format!("`{program}` is not installed here")).help(self.way_to(program))
+            }
             _ => Failure::new(format!("cannot run `{}`: {}", invocation.shown(), io_words(&error))),
         })
     }
 }
 
 /// The caller's PATH, and the usual places that are not in it.
-fn search_path() -> String {
+pub(super) fn search_path() -> String {
     let mut path = std::env::var("PATH").unwrap_or_default();
     for place in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
         if !path.split(':').any(|there| there == place) {
@@ -233,12 +262,19 @@ fn wait_until(child: &mut Child, deadline: Instant) -> std::io::Result<Option<Ex
     }
 }
 
-fn collect(mut pipe: impl Read) -> Vec<u8> {
+type Reader = thread::JoinHandle<Vec<u8>>;
+
+fn cannot_run(invocation: &Invocation, errno: Errno) -> Failure {
+    Failure::io(format!("cannot run `{}`", invocation.shown()), &errno.into())
+}
+
+/// As much as `cap`: the beginning and the end.
+fn collect(mut pipe: impl Read, cap: usize) -> Vec<u8> {
     let (mut kept, mut block) = (Vec::new(), [0; 16 * 1024]);
     while let Ok(count @ 1..) = pipe.read(&mut block) {
         kept.extend_from_slice(&block[..count]);
-        if kept.len() > OUTPUT_CAP {
-            let middle = OUTPUT_CAP / 2;
+        if kept.len() > cap {
+            let middle = cap / 2;
             kept.drain(middle..kept.len() - middle);
         }
     }
@@ -246,15 +282,20 @@ fn collect(mut pipe: impl Read) -> Vec<u8> {
 }
 
 /// What the reader has once the pipe is closed; nothing where a left-behind child holds it.
-fn gather(reader: thread::JoinHandle<Vec<u8>>, deadline: Instant) -> String {
+fn gather(reader: Reader, deadline: Instant) -> Vec<u8> {
     let patience = Instant::now() + Duration::from_millis(200);
-    while !reader.is_finished() && Instant::now() < patience.min(deadline) {
+    all_of(reader, patience.min(deadline)).unwrap_or_default()
+}
+
+/// What the reader has once the pipe is closed; None where it is not closed in time.
+fn all_of(reader: Reader, deadline: Instant) -> Option<Vec<u8>> {
+    while !reader.is_finished() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(1));
     }
-    if !reader.is_finished() {
-        return String::new();
-    }
-    let bytes = reader.join().unwrap_or_default();
+    reader.is_finished().then(|| reader.join().ok()).flatten()
+}
+
+fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
@@ -354,6 +395,16 @@ mod tests {
         let output = System::machine().run(&sh("sleep 5 & echo started")).unwrap();
         assert!(output.succeeded());
         assert!(begun.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn what_is_read_whole_is_not_cut_and_keeps_its_bytes() {
+        let (output, bytes) =
+            System::machine().run_whole(&sh("yes | head -c 3000000; printf 'caf\\351'")).unwrap();
+        assert!(output.succeeded() && bytes.len() == 3_000_004 && bytes.ends_with(b"caf\xe9"));
+        let system = System::machine().within(Duration::from_millis(400));
+        let held = system.run_whole(&sh("echo begun; sleep 2 &"));
+        assert_eq!(held.unwrap_err().reason, "`echo begun; sleep 2 &` did not say all of it");
     }
 
     #[test]

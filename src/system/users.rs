@@ -5,6 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::System;
 use super::commands::Invocation;
 use crate::failure::Failure;
@@ -61,9 +63,11 @@ impl System {
     }
 
     /// The lines of a file in /etc; none where it is not there.
-    fn lines_of(&self, database: &'static str) -> Result<Arc<str>, Failure> {
+    pub(super) fn lines_of(&self, database: &'static str) -> Result<Arc<str>, Failure> {
         self.shared(database, || {
             let path = self.root().join("etc").join(database);
+            let told = |errno: Errno| Failure::io(format!("reading /etc/{database}"), &errno.into());
+            self.before("read accounts").map_err(told)?;
             match std::fs::read(path) {
                 Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into()),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok("".into()),

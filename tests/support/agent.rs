@@ -75,6 +75,11 @@ impl Host {
 
     /// An agent on it, pushed where it is not there yet.
     pub fn agent(&self) -> Agent {
+        self.agent_by("")
+    }
+
+    /// The same, started by a shell's words before its path: `env LANG=… `.
+    pub fn agent_by(&self, how: &str) -> Agent {
         static PUSH: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let pushing = PUSH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let own = std::fs::read(env!("CARGO_BIN_EXE_converge-agent")).expect("the agent is built");
@@ -84,7 +89,7 @@ impl Host {
             self.must(&format!("chmod +x {PLACE}"));
         }
         drop(pushing);
-        Agent::on(self.command(PLACE))
+        Agent::on(self.command(&format!("{how}{PLACE}")))
     }
 }
 
@@ -131,6 +136,47 @@ impl Agent {
             Outcome::Explained(details) => details,
             other => panic!("no answer to an explain: {other:?}"),
         }
+    }
+
+    /// Checks all of them in one go, as a run does, and makes the changes all at once; how each ended.
+    pub fn converge_all(&mut self, resources: &[AnyResource]) -> Vec<Result<(), String>> {
+        let checked = self.check_all(resources);
+        let applies = resources.iter().zip(checked).map(|(resource, check)| match check {
+            Ok(Check::Needs(needed)) => Operation::Apply(resource.clone(), needed),
+            other => panic!("nothing to change: {other:?}"),
+        });
+        let ended = |outcome| match outcome {
+            Outcome::Checked(Ok(Check::Holds)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        let applies = applies.collect();
+        self.ask_all(applies).into_iter().map(ended).collect()
+    }
+
+    /// All of them in one go.
+    pub fn check_all(&mut self, resources: &[AnyResource]) -> Vec<Result<Check, Failure>> {
+        let checks = resources.iter().map(|resource| Operation::Check(resource.clone())).collect();
+        let checked = |outcome| match outcome {
+            Outcome::Checked(checked) => checked,
+            other => panic!("no answer to a check: {other:?}"),
+        };
+        self.ask_all(checks).into_iter().map(checked).collect()
+    }
+
+    fn ask_all(&mut self, operations: Vec<Operation>) -> Vec<Outcome> {
+        let first = self.next + 1;
+        let numbered = operations.into_iter().enumerate();
+        let requests: Vec<Request> = numbered
+            .map(|(number, operation)| Request::new(first + number as u64, operation, self.timeout))
+            .collect();
+        self.next += requests.len() as u64;
+        wire::send(&mut self.stdin, &requests).expect("the agent reads");
+        let mut replies: Vec<Reply> = requests
+            .iter()
+            .map(|_| wire::receive(&mut self.stdout).expect("the agent answers").expect("an answer"))
+            .collect();
+        replies.sort_by_key(|reply| reply.id);
+        replies.into_iter().map(|reply| reply.outcome).collect()
     }
 
     /// What a run does: check, apply once, and wait for what passes. What it had to change, and

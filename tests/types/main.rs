@@ -3,5 +3,10 @@
 #[path = "../support/agent.rs"]
 #[allow(dead_code)]
 mod agent;
+mod authorized_key;
+mod cron;
+mod group;
 mod symlink;
 mod table;
+mod user;
+mod user_bugs;
