@@ -254,10 +254,11 @@ fn a_wrong_command_line_or_spec_exits_with_3_and_prints_nothing_on_stdout() {
         .says("/no/such.yaml");
 }
 
+/// It goes on when `go` is there.
 const SLOW: &str = "
 resources:
   - command: slow
-    run: 'touch DIR/begun; sleep 2; touch DIR/done'
+    run: 'touch DIR/begun; until test -e DIR/go; do sleep .05; done; touch DIR/done'
     creates: DIR/done
   - file: DIR/after
     depends_on: command:slow
@@ -286,13 +287,16 @@ fn a_second_run_waits_for_the_lock_or_says_who_holds_it() {
     let refused = case.run(&["apply"]).expect(4);
     let pid = format!("pid {}", first.id());
     refused.says("another run of").says(&pid).says("--wait-lock");
-    let waited = case.run(&["apply", "--wait-lock", "30s"]).expect(0);
-    assert!(waited.stdout.starts_with("Converged: 2 ok"), "{}", waited.stdout);
+    let waits = case.command(&["apply", "--wait-lock", "30s"]).stdout(Stdio::piped()).spawn().unwrap();
+    fs::write(case.path("go"), "").unwrap();
+    let waited = waits.wait_with_output().unwrap();
+    assert!(waited.stdout.starts_with(b"Converged: 2 ok"), "{waited:?}");
     assert!(first.wait().unwrap().success());
 
     // Another spec for the same machine: the machine's own lock.
     fs::remove_file(case.path("done")).unwrap();
     fs::remove_file(case.path("begun")).unwrap();
+    fs::remove_file(case.path("go")).unwrap();
     fs::copy(case.path("spec.yaml"), case.path("other.yaml")).unwrap();
     let mut first = case.command(&["apply"]).stdout(Stdio::null()).spawn().unwrap();
     wait_for(&case.path("begun"));
@@ -301,6 +305,7 @@ fn a_second_run_waits_for_the_lock_or_says_who_holds_it() {
         run(command.arg("apply").arg(case.path("other.yaml")).args(more))
     };
     other(&[]).expect(4).says("another run holds this machine's lock").says(&format!("pid {}", first.id()));
+    fs::write(case.path("go"), "").unwrap();
     other(&["--wait-lock", "30s"]).expect(0);
     assert!(first.wait().unwrap().success());
 }
@@ -312,7 +317,8 @@ fn a_lock_does_not_outlive_a_killed_run() {
     wait_for(&case.path("begun"));
     signal(&first, "-KILL");
     first.wait().unwrap();
-    case.run(&["apply", "--wait-lock", "5s"]).expect(0);
+    fs::write(case.path("go"), "").unwrap();
+    case.run(&["apply", "--wait-lock", "30s"]).expect(0);
     assert!(case.path("done").exists());
 }
 
@@ -323,6 +329,8 @@ fn a_signal_finishes_what_is_under_way_begins_nothing_and_says_so() {
         let child = case.command(&["apply"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         wait_for(&case.path("begun"));
         signal(&child, name);
+        std::thread::sleep(Duration::from_millis(300));
+        fs::write(case.path("go"), "").unwrap();
         let output = child.wait_with_output().unwrap();
         let ran = Ran {
             code: output.status.code().unwrap_or(-1),
@@ -336,15 +344,14 @@ fn a_signal_finishes_what_is_under_way_begins_nothing_and_says_so() {
 
 #[test]
 fn a_second_signal_stops_at_once() {
-    let case = Case::new(&SLOW.replace("sleep 2", "sleep 20"));
+    let case = Case::new(SLOW);
     let mut child = case.command(&["apply"]).stdout(Stdio::null()).spawn().unwrap();
     wait_for(&case.path("begun"));
-    let begun = Instant::now();
     signal(&child, "-INT");
     std::thread::sleep(Duration::from_millis(300));
     signal(&child, "-INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(begun.elapsed() < Duration::from_secs(15));
+    assert!(!case.path("done").exists());
 }
 
 #[test]
@@ -385,9 +392,7 @@ resources:
   - file: DIR/free
 ",
     );
-    let begun = Instant::now();
     let failed = case.apply().expect(1);
-    assert!(begun.elapsed() < Duration::from_secs(30));
     let hung = failed.resource(&case.id("command:sleep 60"));
     assert!(hung["reason"].as_str().unwrap().contains("did not end within its timeout"), "{hung}");
     assert!(case.path("free").exists());

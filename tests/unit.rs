@@ -114,7 +114,7 @@ fn a_crash_loop_is_never_active_and_is_restarted() {
     let (_, end) = agent.converge(&unit);
     let said = end.unwrap_err();
     assert!(said.contains("exit status 3"), "{said}");
-    assert!(begun.elapsed().as_secs() < 10);
+    assert!(begun.elapsed().as_secs() < 45);
     let details = agent.explain(&unit);
     assert!(
         details[0]

@@ -35,9 +35,12 @@ struct Shelf {
     expected: BTreeSet<String>,
 }
 
+/// A database's shelf has a lock of its own: who waits for one holds up nobody at another.
+type Shelves = Mutex<HashMap<&'static str, Arc<Mutex<Shelf>>>>;
+
 #[derive(Clone, Default)]
 pub(super) struct Readings {
-    shelves: Arc<Mutex<HashMap<&'static str, Arc<Mutex<Shelf>>>>>,
+    shelves: Arc<Shelves>,
     turns: Arc<Turns>,
 }
 

@@ -66,9 +66,7 @@ fn a_hundred_checks_are_answered() {
         .collect();
     ids.sort_unstable();
     assert_eq!(ids, (0..100).collect::<Vec<_>>());
-    let begun = Instant::now();
     node.close();
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert!(sshd.agents_end_within(Duration::from_secs(1)));
     assert!(heard.recv().is_err(), "closing is not losing");
 }

@@ -92,7 +92,7 @@ impl Sshd {
             .unwrap();
         let sshd = Sshd { directory, port, child };
         sshd.know("ed25519");
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < end, "sshd does not start: {}", sshd.log());
             std::thread::sleep(Duration::from_millis(20));

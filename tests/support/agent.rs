@@ -4,8 +4,9 @@
 //! `CONVERGE_TEST_HOST` is that command, as in `tests/lab/lab.sh ssh h1`. Tests that need a host
 //! say so and pass where there is none.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use converge::resource::{AnyResource, Check, Detail, Failure, Needed};
@@ -16,6 +17,14 @@ const PLACE: &str = "/root/converge-agent-of-tests";
 
 pub struct Host {
     shell: Vec<String>,
+    /// One sign-in for all lines: a handshake costs more than most of them.
+    session: Mutex<Option<Session>>,
+}
+
+struct Session {
+    process: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
 }
 
 pub struct Agent {
@@ -35,7 +44,8 @@ pub fn host() -> Option<Host> {
 pub fn named_host(variable: &str) -> Option<Host> {
     match std::env::var(variable) {
         Ok(shell) if !shell.trim().is_empty() => {
-            Some(Host { shell: shell.split_whitespace().map(str::to_owned).collect() })
+            let shell = shell.split_whitespace().map(str::to_owned).collect();
+            Some(Host { shell, session: Mutex::default() })
         }
         _ => {
             eprintln!("skipped: {variable} names no host (tests/lab/lab.sh ssh HOST)");
@@ -53,9 +63,8 @@ impl Host {
 
     /// Runs a shell line there: its exit code and all it said.
     pub fn sh(&self, line: &str) -> (i32, String) {
-        let output = self.command(line).stdin(Stdio::null()).output().expect("the host's shell runs");
-        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        (output.status.code().unwrap_or(-1), said.into_owned())
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session.get_or_insert_with(|| Session::open(self.command("exec sh"))).run(line)
     }
 
     /// Runs a shell line there that must succeed.
@@ -90,6 +99,40 @@ impl Host {
         }
         drop(pushing);
         Agent::on(self.command(&format!("{how}{PLACE}")))
+    }
+}
+
+impl Session {
+    fn open(mut command: Command) -> Session {
+        let shell = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = shell.spawn().expect("the host's shell runs");
+        let stdin = process.stdin.take().expect("it is piped");
+        let stdout = BufReader::new(process.stdout.take().expect("it is piped"));
+        Session { process, stdin, stdout }
+    }
+
+    fn run(&mut self, line: &str) -> (i32, String) {
+        const END: &str = "-- end of the line, with ";
+        let line = line.replace('\'', r"'\''");
+        write!(self.stdin, "sh -c '{line}' </dev/null 2>&1; printf '\\n{END}%s\\n' $?\n")
+            .expect("the shell reads");
+        let mut said = Vec::new();
+        loop {
+            let begin = said.len();
+            let read = self.stdout.read_until(b'\n', &mut said).expect("the shell answers");
+            assert!(read > 0, "the host's shell has gone after\n{}", String::from_utf8_lossy(&said));
+            let Some(code) = said[begin..].strip_prefix(END.as_bytes()) else { continue };
+            let code = String::from_utf8_lossy(code).trim().parse().expect("an exit code");
+            said.truncate(begin - 1);
+            return (code, String::from_utf8_lossy(&said).into_owned());
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
