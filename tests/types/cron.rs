@@ -35,7 +35,7 @@ fn a_job_in_a_crontab_from_every_start() {
     table.row("right", &start(&ours), &[]);
     table.row("right, with a person's lines around it", &start(&format!("{MINE}{ours}{MINE}")), &[]);
     table.row("a person's lines alone", &start(MINE), &["state", "schedule", "command"]);
-    let kept = host.must(&format!("crontab -u cvg-c -l | head -c $(printf '%b' '{MINE}' | wc -c) | cmp - <(printf '%b' '{MINE}') && echo same"));
+    let kept = host.must(&format!("printf '%b' '{MINE}' > /run/cvg-c; crontab -u cvg-c -l | head -c $(wc -c < /run/cvg-c) | cmp - /run/cvg-c && echo same"));
     assert_eq!(kept, "same\n");
     table.row(
         "another schedule",
@@ -146,7 +146,9 @@ fn a_job_goes_from_every_start() {
     assert_ne!(host.sh("crontab -u cvg-d -l").0, 0, "an empty crontab stayed");
     table.row("among a person's lines", &start(&format!("{MINE}{ours}{MINE}")), &["state"]);
     assert_eq!(
-        host.must(&format!("crontab -u cvg-d -l | cmp - <(printf '%b' '{MINE}{MINE}') && echo same")),
+        host.must(&format!(
+            "printf '%b' '{MINE}{MINE}' > /run/cvg-d; crontab -u cvg-d -l | cmp - /run/cvg-d && echo same"
+        )),
         "same\n"
     );
     table.row("only its mark is left", &start("# converge: cvg gone\\n# mine\\n"), &["state"]);

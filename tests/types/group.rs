@@ -17,14 +17,14 @@ fn a_group_from_every_start() {
     table.row("absent", "", &["state", "gid"]);
     table.row("right", "groupadd -g 4701 cvg-g", &[]);
     table.row("right, with a member", "groupadd -g 4701 cvg-g; useradd -M -G cvg-g cvg-gu", &[]);
-    table.row("another gid", "groupadd -g 4702 cvg-g", &["gid"]);
+    table.row("another gid", "groupadd -g 4690 cvg-g", &["gid"]);
     table.row(
         "another gid, and it is a user's own",
-        "groupadd -g 4702 cvg-g; useradd -M -g cvg-g cvg-gu",
+        "groupadd -g 4690 cvg-g; useradd -M -g cvg-g cvg-gu",
         &["gid"],
     );
     assert_eq!(host.must("id -gn cvg-gu"), "cvg-g\n");
-    table.row("another gid, with a member", "groupadd -g 4702 cvg-g; useradd -M -G cvg-g cvg-gu", &["gid"]);
+    table.row("another gid, with a member", "groupadd -g 4690 cvg-g; useradd -M -G cvg-g cvg-gu", &["gid"]);
     assert!(host.must("getent group cvg-g").ends_with(":cvg-gu\n"));
     table.row("only in /etc/group", "echo 'cvg-g:x:4701:' >> /etc/group", &[]);
     table.row("a group of a longer name", "groupadd cvg-g2", &["state", "gid"]);
@@ -33,7 +33,7 @@ fn a_group_from_every_start() {
         "groupadd -g 4701 cvg-g2",
         "the gid 4701 is that of the group cvg-g2",
     );
-    let both = "groupadd -g 4701 cvg-g2; groupadd -g 4702 cvg-g";
+    let both = "groupadd -g 4701 cvg-g2; groupadd -g 4690 cvg-g";
     table.refused("there, and its gid is another's", both, "the gid 4701 is that of the group cvg-g2");
     table.declared = json!({"group": "cvg-g", "system": true});
     table.row("absent, of the system", "", &["state"]);

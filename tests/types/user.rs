@@ -45,7 +45,7 @@ fn an_account_from_every_start() {
         &with_home,
     );
     table.row("right", &made(""), &[]);
-    table.row("another uid", &made("usermod -u 4802 cvg-u"), &["uid"]);
+    table.row("another uid", &made("usermod -u 4790 cvg-u"), &["uid"]);
     table.row("another group", &made("usermod -g cvg-uc cvg-u"), &["group"]);
     table.row("not in one of its groups", &made("usermod -G cvg-ua cvg-u"), &["groups"]);
     table.row("in another group too", &made("usermod -aG cvg-uc cvg-u"), &[]);

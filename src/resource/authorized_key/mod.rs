@@ -151,14 +151,13 @@ impl Resource for AuthorizedKey {
             {
                 self.declared_keys.push(other.key.clone());
             }
-            if let AnyResource::Directory(_) | AnyResource::File(_) = other {
-                let own = other.as_resource().links().provides.into_iter().filter_map(|thing| match thing {
-                    Thing::Path(path) if [".ssh", FILE, SECOND_FILE].contains(&path.file_name()) => {
-                        Some(path)
-                    }
-                    _ => None,
-                });
-                self.declared_paths.extend(own);
+            let path = match other {
+                AnyResource::Directory(other) => &other.path,
+                AnyResource::File(other) => &other.path,
+                _ => continue,
+            };
+            if [".ssh", FILE, SECOND_FILE].contains(&path.file_name()) {
+                self.declared_paths.push(path.clone());
             }
         }
     }

@@ -26,10 +26,11 @@ const CRONS_OWN: [&str; 7] =
 
 /// A job that cron runs.
 ///
-/// It is one line in the crontab of its user, or in a file of /etc/cron.d, below a line `#
-/// converge: LABEL` by which it is found again. All other lines, comments and blanks are somebody
-/// else's, and stay as they are: whoever edits the crontab by hand may go on doing so. What was
-/// changed of the job itself is put right in its place.
+/// It is one line in the crontab of its user, or in a file of /etc/cron.d, below a line
+/// `# converge: LABEL` by which it is found again. All other lines, comments and blanks are
+/// somebody else's, and stay as they are: whoever edits the crontab by hand may go on doing so.
+/// What was changed of the job itself is put right in its place. It is looked for in this one
+/// crontab or file alone: before it moves to another, let it be absent where it was.
 ///
 /// A job runs only where cron does: declare its `unit` (`cron` on Debian, `crond` elsewhere). What
 /// is missing is the package cron on Debian, cronie elsewhere. The user comes first, where it is
@@ -50,9 +51,9 @@ pub struct Cron {
     #[serde(default)]
     pub state: Presence,
 
-    /// When it runs: minute, hour, day of the month, month and day of the week, as in `30 4 * *
-    /// mon-fri`; or `@reboot`, `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Needed,
-    /// unless the job is to be absent.
+    /// When it runs: minute, hour, day of the month, month and day of the week, as in
+    /// `30 4 * * mon-fri`; or `@reboot`, `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
+    /// Needed, unless the job is to be absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
 

@@ -83,24 +83,29 @@ pub fn edit(old: &[u8], label: &str, wanted: Option<&Job>, variables: &[&str]) -
         at += 1;
         edit.has_twins |= edit.is_marked;
         let is_first = !std::mem::replace(&mut edit.is_marked, true);
-        if let Some((job, length)) =
-            job_at(&texts[at..], variables).filter(|(job, _)| is_ours(job, sums, wanted))
-        {
-            // One that is as it should be stays to the byte.
-            let is_right =
-                is_first && wanted == Some(&job) && Some(sums) == Some(Some((&job.sum().0, &job.sum().1)));
-            if is_right && lines[at + length - 1].ends_with(b"\n") {
-                edit.text.extend(lines[at - 1..at + length].concat());
-            } else if is_first {
+        let found = job_after(&texts[at..], variables).filter(|found| is_ours(found, sums, wanted));
+        let Some(Found { job, remarks, length }) = found else {
+            if is_first {
                 new(&mut edit);
             }
+            continue;
+        };
+        // One that is as it should be stays to the byte.
+        let sum = job.sum();
+        let is_right = wanted == Some(&job) && sums == Some((&sum.0, &sum.1));
+        let end = at + remarks + length;
+        if is_first && is_right && lines[end - 1].ends_with(b"\n") {
+            edit.text.extend(lines[at - 1..end].concat());
+        } else {
+            edit.text.extend(lines[at..at + remarks].concat());
             if is_first {
-                edit.found = Some(job);
+                new(&mut edit);
             }
-            at += length;
-        } else if is_first {
-            new(&mut edit);
         }
+        if is_first {
+            edit.found = Some(job);
+        }
+        at = end;
     }
     if !edit.is_marked && wanted.is_some() {
         if !edit.text.is_empty() && !edit.text.ends_with(b"\n") {
@@ -111,27 +116,47 @@ pub fn edit(old: &[u8], label: &str, wanted: Option<&Job>, variables: &[&str]) -
     edit
 }
 
-/// The job at the beginning of these lines, and how many of them it takes.
-fn job_at(texts: &[Option<&str>], variables: &[&str]) -> Option<(Job, usize)> {
+/// A job that follows a marker.
+struct Found {
+    job: Job,
+    /// So many lines before it are blank or comments, and somebody else's.
+    remarks: usize,
+    /// Of the job itself, with its variables.
+    length: usize,
+}
+
+fn job_after(texts: &[Option<&str>], variables: &[&str]) -> Option<Found> {
     let is_variable =
         |line: &&str| line.split_once('=').is_some_and(|(name, _)| variables.contains(&name.trim()));
-    let texts = || texts.iter().map_while(|text| text.map(|text| text.strip_suffix('\n').unwrap_or(text)));
-    let before: Vec<String> = texts().take_while(is_variable).map(str::to_owned).collect();
-    let line = texts().nth(before.len())?;
-    let (schedule, rest) = match Schedule::cut(line) {
-        Some((schedule, rest)) => (schedule.to_string(), rest.to_owned()),
-        None => return None,
+    let is_remark = |text: &&Option<&str>| {
+        text.is_none_or(|text| {
+            text.trim().is_empty() || text.trim_start().starts_with('#') && marker(text).is_none()
+        })
     };
+    let remarks = texts.iter().take_while(is_remark).count();
+    let texts =
+        || texts[remarks..].iter().map_while(|text| text.map(|text| text.strip_suffix('\n').unwrap_or(text)));
+    let before: Vec<String> = texts().take_while(is_variable).map(str::to_owned).collect();
     let length = before.len() + 1;
-    Some((Job { variables: before, schedule, rest }, length))
+    let (schedule, rest) = Schedule::cut(texts().nth(before.len())?)?;
+    let job = Job { variables: before, schedule: schedule.to_string(), rest: rest.to_owned() };
+    Some(Found { job, remarks, length })
 }
 
 /// Whether the job after a marker is the marker's. Somebody may have taken the job away and left the
 /// marker: what follows then is a job of his own.
-fn is_ours(job: &Job, sums: Option<(&str, &str)>, wanted: Option<&Job>) -> bool {
+fn is_ours(found: &Found, sums: Option<(&str, &str)>, wanted: Option<&Job>) -> bool {
+    let Found { job, remarks, .. } = found;
     let (schedule, rest) = job.sum();
-    let was = sums.is_none_or(|(old_schedule, old_rest)| old_schedule == schedule || old_rest == rest);
-    was || wanted.is_some_and(|wanted| wanted.schedule == job.schedule || wanted.rest == job.rest)
+    let is_command =
+        sums.is_some_and(|(_, old)| old == rest) || wanted.is_some_and(|wanted| wanted.rest == job.rest);
+    // With something in between, the same schedule says little.
+    if *remarks > 0 {
+        return is_command;
+    }
+    is_command
+        || sums.is_none_or(|(old, _)| old == schedule)
+        || wanted.is_some_and(|wanted| wanted.schedule == job.schedule)
 }
 
 #[cfg(test)]
@@ -195,6 +220,20 @@ mod tests {
         // A marker that has lost its sums.
         let (_, job_line) = alone.split_once('\n').unwrap();
         assert_eq!(put(&around(&format!("# converge: backup\n{job_line}")), &ours), around(&alone));
+    }
+
+    #[test]
+    fn a_comment_that_was_put_between_stays_and_makes_no_second_job() {
+        let ours = job("0 3 * * *", "/bin/backup");
+        let alone = put("", &ours);
+        let (mark, line) = alone.split_once('\n').unwrap();
+        let between = format!("{mark}\n# by Jo\n\n{line}# after\n");
+        assert_eq!(put(&between, &ours), between);
+        assert_eq!(put(&between.replace("0 3", "0 4"), &ours), format!("# by Jo\n\n{alone}# after\n"));
+        assert_eq!(taken(&between), "# by Jo\n\n# after\n");
+        // The job of another label is not what was put between.
+        let other = alone.replace("backup (", "other (");
+        assert_eq!(taken(&format!("{mark}\n{other}")), other);
     }
 
     #[test]
