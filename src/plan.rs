@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::event::{ResourceReport, Status};
 use crate::failure::{Failure, io_words};
 use crate::redact;
-use crate::resource::{Action, Change, Needed};
+use crate::resource::{Change, Needed};
+
+/// These tell what they are owed for, which nobody could see when they were foreseen.
+const OWED: &[&str] = &["restart", "reload"];
 
 /// The first bytes of every saved plan: what tells it from a spec.
 const MARK: &str = "{\"converge_plan\":1,";
@@ -133,11 +136,12 @@ impl SavedPlan {
             }
         }
         let is_same = if planned.is_predicted {
-            // What it was seen to be may differ now; what it is to become may not. A restart tells
-            // what it is owed for, which nobody could see then.
+            // What it was seen to be may differ now; what it is to become may not.
             needed.changes.iter().map(as_saved).all(|change| {
                 let mut there = planned.changes.iter().filter(|there| there.attribute == change.attribute);
-                there.any(|there| there.to == change.to || needed.action == Action::Restart)
+                // That a command runs is planned: for which of its paths nobody could see either.
+                change.attribute == "on_change_of"
+                    || there.any(|there| there.to == change.to || OWED.contains(&&*change.attribute))
             })
         } else {
             needed.changes.iter().map(as_saved).eq(planned.changes.iter().cloned())

@@ -44,9 +44,14 @@ impl Hello {
     pub fn of_this_machine() -> Hello {
         let system = System::machine();
         let facts = Facts::gather(&system);
-        let machine_id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned();
+        let machine_id = Hello::machine_id();
         let user = system.user_name(rustix::process::geteuid().as_raw());
         Hello { hostname: facts.hostname.clone(), machine_id, user, facts }
+    }
+
+    /// Of this machine; empty where it has none.
+    pub fn machine_id() -> String {
+        std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned()
     }
 }
 
@@ -67,6 +72,9 @@ pub enum Operation {
     Explain(AnyResource, Vec<Evidence>),
     /// Take the machine's lock until the agent ends.
     Lock(Holder),
+    /// The run that holds the machine's lock is over, though its agent does not know it yet: let it
+    /// end. `Locked` says then that it is ending.
+    EndLock(Holder),
 }
 
 /// What an item's `evidence` asks for.
@@ -216,7 +224,7 @@ mod tests {
             pid: 7,
             since: "2026-01-01T00:00:00Z".into(),
             spec: "prod.yaml".into(),
-            is_ending: false,
+            ..Holder::default()
         };
         Request::new(1, Operation::Lock(holder), Duration::from_secs(60))
     }

@@ -120,6 +120,13 @@ impl Workers {
     }
 }
 
+impl Drop for Workers {
+    /// A thread that hangs keeps `Shared`, and must not keep the lock.
+    fn drop(&mut self) {
+        drop(guard(&self.shared.lock).take());
+    }
+}
+
 fn work(shared: &Arc<Shared>) {
     loop {
         let Ok(Asked { request, system }) = guard(&shared.incoming).recv() else { return };
@@ -170,6 +177,10 @@ pub fn operate(
         Operation::Apply(resource, needed) => Outcome::Checked(apply(system, resource, needed)),
         Operation::Explain(resource, evidence) => Outcome::Explained(explain(system, resource, evidence)),
         Operation::Lock(holder) => Outcome::Locked(take_lock(holder)),
+        Operation::EndLock(over) => {
+            lock::end(system, over);
+            Outcome::Locked(Err(LockRefusal::Held(Holder { is_ending: true, ..over.clone() })))
+        }
     });
     catch_unwind(operation).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
@@ -191,6 +202,9 @@ fn take_lock(shared: &Shared, holder: &Holder) -> Result<(), LockRefusal> {
     let mut lock = guard(&shared.lock);
     if lock.is_none() {
         *lock = lock::machine(&shared.system, holder)?;
+        if lock.is_some() {
+            shared.system.end_what_is_left().map_err(LockRefusal::Failed)?;
+        }
     }
     Ok(())
 }

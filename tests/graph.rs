@@ -246,6 +246,38 @@ fn purge_knows_what_is_declared_below_it() {
     let mut resource = spec.items[0].resource.clone();
     let (_, kept) = resource.as_resource_mut().purges().unwrap();
     assert_eq!(kept.iter().map(ToString::to_string).collect::<Vec<_>>(), ["/etc/app.d/a.conf"]);
+    // What is declared absent is for its own resource to remove.
+    let left = resource.as_resource_mut().leaves().unwrap();
+    assert_eq!(left.iter().map(ToString::to_string).collect::<Vec<_>>(), ["/etc/app.d/gone.conf"]);
+}
+
+#[test]
+fn what_watches_a_directory_comes_after_all_that_is_made_in_it() {
+    let spec = spec(
+        "resources:
+  - unit: app
+    restart_on: [/etc/app]
+    enabled: true
+  - file: /etc/app/a/conf
+  - command: build
+    creates: /etc/app/built
+  - file: /etc/app-other
+",
+    );
+    let before: Vec<String> = spec
+        .graph
+        .dependencies(Vertex::Item(0))
+        .filter_map(|(other, reason)| match other {
+            Vertex::Item(item) => Some(format!("{} ({reason})", spec.items[item].resource.id())),
+            Vertex::Host(_) => None,
+        })
+        .collect();
+    assert_eq!(before.len(), 2, "{before:?}");
+    assert!(
+        before[0].starts_with("file:/etc/app/a/conf (") && before[1].starts_with("command:build ("),
+        "{before:?}"
+    );
+    assert!(before.iter().all(|edge| edge.contains("restart_on")), "{before:?}");
 }
 
 #[test]

@@ -274,6 +274,12 @@ fn wait_for(path: &std::path::Path) {
     }
 }
 
+/// Whether a shell of the case's commands is there.
+fn is_running(case: &Case) -> bool {
+    let pattern = format!("touch {}", case.path("begun").display());
+    Command::new("pgrep").args(["-f", &pattern]).output().unwrap().status.success()
+}
+
 fn signal(child: &std::process::Child, signal: &str) {
     let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
@@ -317,9 +323,14 @@ fn a_lock_does_not_outlive_a_killed_run() {
     wait_for(&case.path("begun"));
     signal(&first, "-KILL");
     first.wait().unwrap();
+    assert!(is_running(&case), "what it ran is left behind");
+    fs::remove_file(case.path("begun")).unwrap();
+    // Its lock is not, and what is left ends before the next run begins with the same.
+    let mut next = case.command(&["apply"]).stdout(Stdio::null()).spawn().unwrap();
+    wait_for(&case.path("begun"));
     fs::write(case.path("go"), "").unwrap();
-    case.run(&["apply", "--wait-lock", "30s"]).expect(0);
-    assert!(case.path("done").exists());
+    assert!(next.wait().unwrap().success());
+    assert!(case.path("done").exists() && !is_running(&case));
 }
 
 #[test]
@@ -352,6 +363,7 @@ fn a_second_signal_stops_at_once() {
     signal(&child, "-INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!case.path("done").exists());
+    assert!(!is_running(&case), "what it ran has ended with it");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod duration;
 mod mode;
 mod one_or_many;
 mod path;
+mod pattern;
 mod public_key;
 mod schedule;
 #[cfg(feature = "controller")]
@@ -22,6 +23,7 @@ pub use duration::Span;
 pub use mode::Mode;
 pub use one_or_many::one_or_many;
 pub use path::AbsPath;
+pub use pattern::Pattern;
 pub use public_key::PublicKey;
 pub use schedule::Schedule;
 pub use trigger::Trigger;

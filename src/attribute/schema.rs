@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
-    AbsPath, AccountName, CommandLine, Content, Mode, PublicKey, Schedule, Span, Trigger, described,
+    AbsPath, AccountName, CommandLine, Content, Mode, Pattern, PublicKey, Schedule, Span, Trigger, described,
 };
 
 described!(Mode, "mode", {
@@ -72,6 +72,13 @@ described!(CommandLine, "command-line", {
     "minItems": 1,
     "items": [{ "type": ["string", "number", "boolean"], "minLength": 1 }],
     "additionalItems": { "type": ["string", "number", "boolean"] }
+});
+
+described!(Pattern, "line-pattern", {
+    "title": "regular expression",
+    "description": "A regular expression that is searched for in each line, as grep -E does; ^ and $ are the line's ends.",
+    "type": ["string", "number", "boolean"],
+    "minLength": 1
 });
 
 described!(Content, "content", {

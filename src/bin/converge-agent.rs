@@ -75,6 +75,8 @@ fn serve() -> io::Result<()> {
             workers.finish(Duration::from_millis(200));
         }
     }
+    // And with them the machine's lock.
+    drop(workers);
     // The last replies may still be on their way out, where somebody reads them.
     drop(replies.send(Reply { id: LAST, outcome: Outcome::Explained(Vec::new()) }));
     let _ = written.recv_timeout(Duration::from_secs(1));

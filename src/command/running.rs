@@ -18,6 +18,8 @@ use crate::report::{Human, HumanOptions, Json, Reporter, Style, is_lively};
 use crate::run::{self, Options, Purpose, Selection, Selector};
 use crate::spec::Spec;
 use crate::system::System;
+use crate::system::processes::Identity;
+use crate::wire::Hello;
 
 #[derive(Args)]
 pub struct RunArgs {
@@ -124,7 +126,9 @@ pub fn holder(spec: &Spec) -> Holder {
         pid,
         since: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         spec: spec.path.display().to_string(),
-        is_ending: false,
+        machine: Hello::machine_id(),
+        process: Identity::of_this(),
+        ..Holder::default()
     }
 }
 

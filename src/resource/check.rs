@@ -86,6 +86,9 @@ pub struct Lack {
 pub enum Thing {
     /// A path. Who needs a path stands on the nearest declared one at or above it.
     Path(AbsPath),
+    /// A part of the file at this path, of which several may be declared, each by itself: who needs
+    /// the file needs it with them.
+    Part(AbsPath),
     User(String),
     Group(String),
     /// A directory that is made with the user who lives in it.
@@ -96,12 +99,21 @@ pub enum Thing {
     /// A supervisord program.
     Program(String),
     Domain(String),
+    /// A lock that another program holds now. Nobody provides it: it comes free by itself.
+    Lock(String),
 }
 
 impl Thing {
     /// It runs or does not, and may be on its way: the others are there or are not.
     pub fn may_come_up(&self) -> bool {
         matches!(self, Thing::Unit(_) | Thing::Program(_) | Thing::Domain(_))
+    }
+}
+
+impl Lack {
+    /// Nobody provides it.
+    pub fn into_failure(self) -> Failure {
+        Failure::new(self.what).help(self.help)
     }
 }
 

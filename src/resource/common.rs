@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::text::Siblings;
 use super::{Change, Failure, Lack, Links, Thing};
 use crate::attribute::{AbsPath, Mode};
 use crate::system::System;
@@ -30,6 +31,9 @@ pub struct Surroundings {
     /// For `recurse`: what has a resource of its own below it; true: with all that is in it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub below: BTreeMap<AbsPath, bool>,
+    /// For a part of a file: the others that go to the same place in it.
+    #[serde(default, skip_serializing_if = "Siblings::is_empty")]
+    pub siblings: Siblings,
 }
 
 /// What directories with `recurse` say of all that lies below them: it holds for what a resource

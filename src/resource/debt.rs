@@ -3,25 +3,21 @@
 //! none (started by the boot, or by hand) the files' times are compared with its start.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use rustix::time::{ClockId, Timespec, clock_gettime};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{Change, Failure, io_words};
-use crate::attribute::{AbsPath, Mode, Trigger, hex};
+use crate::attribute::{AbsPath, Mode, Trigger};
 use crate::lock;
 use crate::system::System;
 use crate::system::files::Access;
+use crate::system::fingerprint::{is_of_the_checkout, leads_to_nothing};
 
 /// The content of each path, as a hash.
 pub type Fingerprints = BTreeMap<AbsPath, String>;
-
-/// What stands for a path that is not there.
-const ABSENT: &str = "absent";
 
 /// What one unit or program was last started, or told to reload, with.
 pub struct Ledger {
@@ -35,12 +31,41 @@ pub struct Running {
     pub identity: String,
     /// When it began to read its files, by the clock as it goes now.
     pub since: SystemTime,
+    /// When its last reload was over, since the boot.
+    pub reloaded: Option<Duration>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Record {
     identity: String,
     contents: Fingerprints,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<Asked>,
+}
+
+/// A reload, before it was asked for: nothing of a unit shows afterwards what it has read, and
+/// whoever asks may be killed before that is noted.
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    /// In microseconds since the boot.
+    at: u64,
+    contents: Fingerprints,
+}
+
+impl Record {
+    /// What it has read, as far as is noted; None where the record is of another start.
+    fn read_by(self, running: &Running) -> Option<Fingerprints> {
+        if self.identity != running.identity {
+            return None;
+        }
+        let mut contents = self.contents;
+        if let (Some(asked), Some(reloaded)) = (self.asked, running.reloaded)
+            && reloaded > Duration::from_micros(asked.at)
+        {
+            contents.extend(asked.contents);
+        }
+        Some(contents)
+    }
 }
 
 impl Ledger {
@@ -56,11 +81,10 @@ impl Ledger {
         running: &Running,
         triggers: &[AbsPath],
     ) -> Result<Vec<AbsPath>, Failure> {
-        let record = self.read(system).filter(|record| record.identity == running.identity);
+        let record = self.read(system).and_then(|record| record.read_by(running));
         let mut owed = Vec::new();
         for path in triggers {
-            let known = record.as_ref().and_then(|record| record.contents.get(path));
-            let is_owed = match known {
+            let is_owed = match record.as_ref().and_then(|contents| contents.get(path)) {
                 Some(known) => *known != fingerprint(system, path)?,
                 None => changed_after(system, path, running.since)?,
             };
@@ -73,14 +97,33 @@ impl Ledger {
 
     /// Notes what it has read. The contents are those from before the start, so that a change
     /// meanwhile is owed. What the record of the same start says of other paths stays.
-    pub fn write(&self, system: &System, identity: &str, contents: Fingerprints) -> Result<(), Failure> {
-        if contents.is_empty() || identity.is_empty() {
+    pub fn write(&self, system: &System, running: &Running, contents: Fingerprints) -> Result<(), Failure> {
+        self.save(system, running, contents, None)
+    }
+
+    /// Notes what a reload will read, before it is asked for. `write` follows, with nothing where
+    /// the reload failed.
+    pub fn intend(&self, system: &System, running: &Running, contents: Fingerprints) -> Result<(), Failure> {
+        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+        let at = u64::try_from(tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(tv_nsec).unwrap_or(0) / 1000;
+        self.save(system, running, Fingerprints::new(), Some(Asked { at, contents }))
+    }
+
+    fn save(
+        &self,
+        system: &System,
+        running: &Running,
+        contents: Fingerprints,
+        asked: Option<Asked>,
+    ) -> Result<(), Failure> {
+        let before = self.read(system);
+        let is_known = before.as_ref().is_some_and(|record| record.identity == running.identity);
+        if running.identity.is_empty() || !is_known && contents.is_empty() && asked.is_none() {
             return Ok(());
         }
-        let before = self.read(system).filter(|record| record.identity == identity);
-        let mut all = before.map(|record| record.contents).unwrap_or_default();
+        let mut all = before.and_then(|record| record.read_by(running)).unwrap_or_default();
         all.extend(contents);
-        let record = Record { identity: identity.to_owned(), contents: all };
+        let record = Record { identity: running.identity.clone(), contents: all, asked };
         let tried = format!("noting what {} was started with", self.name);
         let bytes = serde_json::to_vec(&record).map_err(|error| Failure::new(format!("{tried}: {error}")))?;
         note(system, self.kind, &self.name, &bytes)
@@ -140,51 +183,35 @@ pub fn follows(attribute: &str, cause: &str) -> Change {
     Change::from_to(attribute, format!("running with the old {cause}"), "running with the new one")
 }
 
-/// A path's content: a file's bytes, a directory's whole tree. A link is followed, since its
-/// reader follows it; links within a directory count by where they point.
 fn fingerprint(system: &System, path: &AbsPath) -> Result<String, Failure> {
-    let mut hash = Sha256::new();
-    let there = walk(&system.locate(path), &mut |entry, name| {
-        hash.update(name.as_encoded_bytes());
-        hash.update([0]);
-        match entry {
-            Entry::File(file) => {
-                let mut block = [0; 16 * 1024];
-                loop {
-                    match file.read(&mut block)? {
-                        0 => break,
-                        count => hash.update(&block[..count]),
-                    }
-                }
-            }
-            Entry::Link(target) => hash.update(target.as_os_str().as_encoded_bytes()),
-            Entry::Directory | Entry::Other => {}
-        }
-        hash.update([0]);
-        Ok(())
-    });
-    match there {
-        Ok(true) => Ok(hex(&hash.finalize())),
-        Ok(false) => Ok(ABSENT.to_owned()),
-        Err(error) => Err(unreadable(path, &error)),
-    }
+    system.fingerprint(path).map_err(|failure| unreadable(path, &failure.reason))
 }
 
 /// Whether anything at or below `path` was written or put there after `since`. The kernel's file
 /// times lag a few milliseconds behind, never ahead, so what was written before is never later.
 fn changed_after(system: &System, path: &AbsPath, since: SystemTime) -> Result<bool, Failure> {
     fn latest(path: &Path, top: bool) -> std::io::Result<SystemTime> {
-        let meta = if top { std::fs::metadata(path)? } else { std::fs::symlink_metadata(path)? };
+        let itself = std::fs::symlink_metadata(path)?;
         // A file that was copied with its old mtime was born later. Not every file system knows.
-        let own = meta.modified()?.max(meta.created().unwrap_or(SystemTime::UNIX_EPOCH));
-        if !meta.is_dir() {
-            return Ok(own);
+        let time = |meta: &std::fs::Metadata| {
+            Ok::<_, std::io::Error>(meta.modified()?.max(meta.created().unwrap_or(SystemTime::UNIX_EPOCH)))
+        };
+        // As `fingerprint` does: a link stands for what it leads to, but a directory in a directory.
+        let there = match std::fs::metadata(path) {
+            Ok(there) if itself.is_symlink() && (top || !there.is_dir()) => Some(there),
+            Err(error) if top => return Err(error),
+            _ => None,
+        };
+        let mut newest = time(&itself)?;
+        if let Some(there) = &there {
+            newest = newest.max(time(there)?);
         }
-        let mut newest = own;
-        for entry in std::fs::read_dir(path)? {
-            let entry = entry?;
-            if entry.file_name() != GIT {
-                newest = newest.max(latest(&entry.path(), false)?);
+        if there.unwrap_or(itself).is_dir() {
+            for entry in std::fs::read_dir(path)? {
+                let entry = entry?;
+                if !is_of_the_checkout(&entry.file_name()) {
+                    newest = newest.max(latest(&entry.path(), false)?);
+                }
             }
         }
         Ok(newest)
@@ -192,74 +219,18 @@ fn changed_after(system: &System, path: &AbsPath, since: SystemTime) -> Result<b
     match latest(&system.locate(path), true) {
         Ok(newest) => Ok(newest > since),
         // When it went cannot be known.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(unreadable(path, &error)),
+        Err(error) if leads_to_nothing(&error) => Ok(false),
+        Err(error) => Err(unreadable(path, &io_words(&error))),
     }
 }
 
-fn unreadable(path: &AbsPath, error: &std::io::Error) -> Failure {
-    Failure::new(format!("cannot read {path}, which a restart depends on: {}", io_words(error)))
-}
-
-/// A checkout's content is its files: what git keeps beside them changes with every fetch.
-const GIT: &str = ".git";
-
-enum Entry<'a> {
-    File(&'a mut std::fs::File),
-    Link(std::path::PathBuf),
-    Directory,
-    Other,
-}
-
-type Visit<'a> = dyn FnMut(Entry<'_>, &std::ffi::OsStr) -> std::io::Result<()> + 'a;
-
-/// Everything at and below `path`, in the order of names. False: there is nothing.
-fn walk(path: &Path, visit: &mut Visit<'_>) -> std::io::Result<bool> {
-    let meta = match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        meta => meta?,
-    };
-    // The top's own name does not matter: only what it holds.
-    walk_entry(path, std::ffi::OsStr::new(""), &meta, visit)?;
-    Ok(true)
-}
-
-fn walk_entry(
-    path: &Path,
-    name: &std::ffi::OsStr,
-    meta: &std::fs::Metadata,
-    visit: &mut Visit<'_>,
-) -> std::io::Result<()> {
-    if meta.is_symlink() {
-        return visit(Entry::Link(std::fs::read_link(path)?), name);
-    }
-    if meta.is_file() {
-        // Should a pipe have taken its place, opening must not wait for its other end.
-        let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-        let mut file = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-        return visit(Entry::File(&mut file), name);
-    }
-    if !meta.is_dir() {
-        return visit(Entry::Other, name);
-    }
-    visit(Entry::Directory, name)?;
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        names.push(entry?.file_name());
-    }
-    names.sort();
-    for name in names.iter().filter(|name| *name != GIT) {
-        let below = path.join(name);
-        walk_entry(&below, name, &std::fs::symlink_metadata(&below)?, visit)?;
-    }
-    // Its end, so that a/b c is not a c/b.
-    visit(Entry::Other, std::ffi::OsStr::new(".."))
+fn unreadable(path: &AbsPath, why: &str) -> Failure {
+    Failure::new(format!("cannot see whether {path} has changed, which a restart depends on: {why}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn machine() -> (tempfile::TempDir, System) {
         let root = tempfile::tempdir().unwrap();
@@ -275,7 +246,12 @@ mod tests {
     }
 
     fn running(identity: &str, since: SystemTime) -> Running {
-        Running { identity: identity.into(), since }
+        Running { identity: identity.into(), since, reloaded: None }
+    }
+
+    fn noted(ledger: &Ledger, system: &System, identity: &str, paths: &[AbsPath]) {
+        let contents = fingerprints(system, paths).unwrap();
+        ledger.write(system, &running(identity, SystemTime::now()), contents).unwrap();
     }
 
     #[test]
@@ -283,7 +259,7 @@ mod tests {
         let (root, system) = machine();
         let (ledger, conf) = (Ledger::of("units", "app.service"), vec![path("/etc/app.conf")]);
         let long_ago = SystemTime::now() - Duration::from_secs(3600);
-        ledger.write(&system, "a1", fingerprints(&system, &conf).unwrap()).unwrap();
+        noted(&ledger, &system, "a1", &conf);
         // Times say nothing where the record knows this start.
         assert_eq!(ledger.owed(&system, &running("a1", long_ago), &conf).unwrap(), []);
         std::fs::write(root.path().join("etc/app.conf"), "two\n").unwrap();
@@ -298,7 +274,7 @@ mod tests {
     fn without_a_record_of_this_start_times_decide() {
         let (_root, system) = machine();
         let (ledger, conf) = (Ledger::of("units", "app.service"), vec![path("/etc/app.conf")]);
-        ledger.write(&system, "a1", fingerprints(&system, &conf).unwrap()).unwrap();
+        noted(&ledger, &system, "a1", &conf);
         let (before, after) =
             (SystemTime::now() - Duration::from_secs(60), SystemTime::now() + Duration::from_secs(1));
         assert_eq!(ledger.owed(&system, &running("b2", before), &conf).unwrap(), conf);
@@ -315,17 +291,48 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_leads_elsewhere_since_counts_as_changed() {
+        let (root, system) = machine();
+        let a_moment = || std::thread::sleep(Duration::from_millis(30));
+        a_moment();
+        let since = SystemTime::now();
+        a_moment();
+        std::os::unix::fs::symlink("app.conf", root.path().join("etc/link")).unwrap();
+        assert!(changed_after(&system, &path("/etc/link"), since).unwrap());
+        assert!(!changed_after(&system, &path("/etc/app.conf"), since).unwrap());
+    }
+
+    #[test]
     fn a_reload_is_noted_beside_the_start() {
         let (root, system) = machine();
         std::fs::write(root.path().join("etc/other.conf"), "").unwrap();
         let ledger = Ledger::of("units", "app.service");
         let both = vec![path("/etc/app.conf"), path("/etc/other.conf")];
-        ledger.write(&system, "a1", fingerprints(&system, &both).unwrap()).unwrap();
+        noted(&ledger, &system, "a1", &both);
         std::fs::write(root.path().join("etc/app.conf"), "two\n").unwrap();
         std::fs::write(root.path().join("etc/other.conf"), "two\n").unwrap();
-        ledger.write(&system, "a1", fingerprints(&system, &both[..1]).unwrap()).unwrap();
+        noted(&ledger, &system, "a1", &both[..1]);
         let owed = ledger.owed(&system, &running("a1", SystemTime::now()), &both).unwrap();
         assert_eq!(owed, both[1..]);
+    }
+
+    #[test]
+    fn a_reload_whose_run_died_before_it_was_noted_is_known_by_when_it_was_over() {
+        let (root, system) = machine();
+        let (ledger, conf) = (Ledger::of("units", "app.service"), vec![path("/etc/app.conf")]);
+        let at = |reloaded: Option<Duration>| Running { reloaded, ..running("a1", SystemTime::now()) };
+        noted(&ledger, &system, "a1", &conf);
+        std::fs::write(root.path().join("etc/app.conf"), "two\n").unwrap();
+        ledger.intend(&system, &at(None), fingerprints(&system, &conf).unwrap()).unwrap();
+        let (before, after) = (Some(Duration::from_micros(1)), Some(Duration::from_secs(1 << 40)));
+        assert_eq!(ledger.owed(&system, &at(before), &conf).unwrap(), conf, "it was not made");
+        assert_eq!(ledger.owed(&system, &at(after), &conf).unwrap(), [], "it was made");
+        std::fs::write(root.path().join("etc/app.conf"), "three\n").unwrap();
+        assert_eq!(ledger.owed(&system, &at(after), &conf).unwrap(), conf, "with what was there then");
+        // The next one, and one that failed.
+        ledger.intend(&system, &at(after), fingerprints(&system, &conf).unwrap()).unwrap();
+        ledger.write(&system, &at(before), Fingerprints::new()).unwrap();
+        assert_eq!(ledger.owed(&system, &at(after), &conf).unwrap(), conf);
     }
 
     #[test]
@@ -348,10 +355,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_link_in_a_directory_leads_to_counts_and_a_ring_of_links_is_nothing() {
+        let (root, system) = machine();
+        let at = |path: &str| root.path().join(path);
+        std::fs::create_dir(at("etc/available")).unwrap();
+        std::fs::write(at("etc/available/site"), "one").unwrap();
+        std::os::unix::fs::symlink("../available/site", at("etc/app.d/site")).unwrap();
+        std::os::unix::fs::symlink("ring", at("etc/ring")).unwrap();
+        let directory = path("/etc/app.d");
+        let before = fingerprint(&system, &directory).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        let since = SystemTime::now();
+        assert!(!changed_after(&system, &directory, since).unwrap());
+        std::thread::sleep(Duration::from_millis(20));
+        std::fs::write(at("etc/available/site"), "two").unwrap();
+        assert!(changed_after(&system, &directory, since).unwrap());
+        assert_ne!(fingerprint(&system, &directory).unwrap(), before);
+        assert!(!changed_after(&system, &path("/etc/ring"), SystemTime::UNIX_EPOCH).unwrap());
+        assert!(fingerprint(&system, &path("/etc/ring")).unwrap().starts_with("link:"));
+        assert_eq!(fingerprint(&system, &path("/etc/app.conf/below")).unwrap(), "absent");
+        assert!(!changed_after(&system, &path("/etc/app.conf/below"), SystemTime::UNIX_EPOCH).unwrap());
+    }
+
+    #[test]
     fn a_record_that_cannot_be_read_is_none() {
         let (root, system) = machine();
         let (ledger, conf) = (Ledger::of("units", "app.service"), vec![path("/etc/app.conf")]);
-        ledger.write(&system, "a1", fingerprints(&system, &conf).unwrap()).unwrap();
+        noted(&ledger, &system, "a1", &conf);
         let record = root
             .path()
             .join(note_path(&system, ledger.kind, &ledger.name).unwrap().as_str().trim_start_matches('/'));

@@ -217,6 +217,10 @@ impl Resource for File {
         !self.sensitive
     }
 
+    fn makes_only_what_it_provides(&self) -> bool {
+        true
+    }
+
     fn check(&self, system: &System) -> Result<Check, Failure> {
         if self.state == Presence::Absent {
             return self.check_absent(system, &system.see_to_remove(&self.path)?);
@@ -327,17 +331,14 @@ impl File {
         let Some(wanted) = &self.content else { return Ok(None) };
         let read = || {
             let mut file = system.open_file(&self.path)?;
+            let told = |error| Failure::io(format!("reading {}", self.path), &error);
+            system.before("read").map_err(|errno| told(errno.into()))?;
             if there.size <= SHOWN {
                 let mut bytes = Vec::with_capacity(usize::try_from(there.size).unwrap_or(0));
-                let told = |error| Failure::io(format!("reading {}", self.path), &error);
                 file.read_to_end(&mut bytes).map_err(told)?;
                 Ok((sha256_hex(&bytes), Some(bytes)))
             } else if there.size == wanted.length() {
-                Ok((
-                    hash_of(&mut file)
-                        .map_err(|error| Failure::io(format!("reading {}", self.path), &error))?,
-                    None,
-                ))
+                Ok((hash_of(&mut file).map_err(told)?, None))
             } else {
                 // Another length is another content: a large file need not be read for that.
                 Ok((String::from("other"), None))

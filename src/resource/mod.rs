@@ -6,6 +6,7 @@
 
 mod account_tools;
 mod authorized_key;
+mod block;
 mod check;
 mod command;
 pub mod common;
@@ -15,13 +16,19 @@ mod directory;
 mod domain;
 mod file;
 mod group;
+mod hostname;
 mod http;
+mod line;
 mod own_file;
+mod package;
 mod port;
 mod program;
 #[cfg(feature = "controller")]
 mod rules;
 mod symlink;
+mod sysctl;
+mod text;
+mod timezone;
 mod unit;
 mod user;
 
@@ -36,6 +43,9 @@ use crate::attribute::{AbsPath, Content, Trigger};
 use crate::system::System;
 use crate::system::readings::Reading;
 use common::{HandedDown, Surroundings};
+pub use line::{Line, Occurrence};
+pub use sysctl::BOOT_FILES;
+pub use text::PlaceInFile;
 
 /// The limit of one operation where neither the spec nor the type names one.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
@@ -117,15 +127,37 @@ pub trait Resource {
         Vec::new()
     }
 
+    /// Its check needs the bytes of its contents.
+    fn needs_whole_content(&self) -> bool {
+        false
+    }
+
     /// Its lists of triggers (`restart_on`), with the attribute's name.
     fn triggers(&mut self) -> Vec<(&'static str, &mut Vec<Trigger>)> {
         Vec::new()
+    }
+
+    /// All that it makes on the machine is in its links. What comes after anything else (a package,
+    /// a command) may find there what nobody declares.
+    fn makes_only_what_it_provides(&self) -> bool {
+        self.is_probe()
     }
 
     /// The directory that it clears of what no resource declares, and where the loader puts what
     /// the spec declares below it.
     fn purges(&mut self) -> Option<(AbsPath, &mut Vec<AbsPath>)> {
         None
+    }
+
+    /// The same, where the loader puts what is declared to be gone: that is for its own resource to
+    /// remove.
+    fn leaves(&mut self) -> Option<&mut Vec<AbsPath>> {
+        None
+    }
+
+    /// What it clears away may take this path along, with the directory that it lies in.
+    fn takes_along(&self, _path: &AbsPath) -> bool {
+        false
     }
 
     /// For what lies at a path and may lie below a directory with `recurse`: where the loader puts
@@ -147,6 +179,11 @@ pub trait Resource {
         Vec::new()
     }
 
+    /// For what is a part of a file: where in it it goes when it is new.
+    fn place_in_file(&self) -> Option<PlaceInFile> {
+        None
+    }
+
     /// What it says of all that lies below its path.
     fn hands_down(&self) -> Option<HandedDown> {
         None
@@ -157,10 +194,39 @@ pub trait Resource {
         false
     }
 
+    /// It makes more than `links` can name, as a package does that comes with directories and users:
+    /// what stands on it may lack things in a plan that will be there then.
+    fn brings_more(&self) -> bool {
+        false
+    }
+
     /// In a plan: what follows for it, now in state, when the content behind `attribute`
-    /// (`restart_on`, ...) will have been changed by `cause`.
+    /// (`restart_on`, ..., or the reason of an implied edge: `its unit file`) will have been changed
+    /// by `cause`.
     fn follows(&self, _attribute: &str, _cause: &str) -> Option<(Action, Change)> {
         None
+    }
+
+    /// The same, where that is more than one change.
+    fn foreseen(&self, attribute: &str, cause: &str) -> Option<(Action, Vec<Change>)> {
+        self.follows(attribute, cause).map(|(action, change)| (action, vec![change]))
+    }
+
+    /// In a plan: whether these changes give what it stands for (`content_paths`) another content.
+    /// None: that shows only when they are made.
+    fn changes_content(&self, needed: &Needed) -> Option<bool> {
+        let is_access = |change: &Change| ["owner", "group", "mode", "recurse"].contains(&&*change.attribute);
+        match needed.action {
+            _ if needed.changes.iter().all(is_access) => Some(false),
+            Action::Create => Some(true),
+            _ if needed.has("content") && !needed.has("state") => Some(true),
+            _ => None,
+        }
+    }
+
+    /// In a plan: it asks commands, and what they answer may follow from what comes before it.
+    fn asks_commands(&self) -> bool {
+        false
     }
 
     /// Whether old and new content may be shown.
@@ -218,6 +284,8 @@ pub struct Links {
     pub stands_on: Vec<(Thing, &'static str)>,
     /// Declared to be gone: what stands on it goes first.
     pub is_removal: bool,
+    /// Declared to rest, so that what it stands on may be gone: then it rests first.
+    pub yields: bool,
 }
 
 impl Links {
@@ -234,6 +302,11 @@ impl Links {
 
     pub fn removal(mut self, is_removal: bool) -> Self {
         self.is_removal = is_removal;
+        self
+    }
+
+    pub fn yielding(mut self, yields: bool) -> Self {
+        self.yields = yields;
         self
     }
 }
@@ -306,12 +379,18 @@ registry! {
     "command" => command::Command,
     "directory" => directory::Directory,
     "file" => file::File,
+    "line" => line::Line,
+    "block" => block::Block,
+    "sysctl" => sysctl::Sysctl,
+    "hostname" => hostname::Hostname,
+    "timezone" => timezone::Timezone,
     "http" => http::Http,
     "port" => port::Port,
     "symlink" => symlink::Symlink,
     "unit" => unit::Unit,
     "program" => program::Program,
     "domain" => domain::Domain,
+    "package" => package::Package,
     "user" => user::User,
     "group" => group::Group,
     "authorized_key" => authorized_key::AuthorizedKey,

@@ -21,6 +21,9 @@ use status::{Phase, Process};
 /// Where Debian's supervisord looks for program files.
 const DIRECTORY: &str = "/etc/supervisor/conf.d";
 
+/// Why it comes after that file.
+const ITS_FILE: &str = "its program file";
+
 /// `state: running | stopped`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
@@ -145,7 +148,7 @@ fn running(system: &System, processes: &[Process]) -> Option<Running> {
     let one = |pid: u32| Some(format!("{pid}@{}", system.start_ticks(pid)?));
     let identity: Vec<String> = pids().filter_map(one).collect();
     let since = pids().filter_map(|pid| system.process_start(pid)).min().unwrap_or_else(SystemTime::now);
-    (!identity.is_empty()).then(|| Running { identity: identity.join(" "), since })
+    (!identity.is_empty()).then(|| Running { identity: identity.join(" "), since, reloaded: None })
 }
 
 impl Resource for Program {
@@ -166,7 +169,7 @@ impl Resource for Program {
                     links = links.stands_on(Thing::Path(directory), "its program file lies there");
                 }
             } else {
-                links = links.stands_on(file, "its program file");
+                links = links.stands_on(file, ITS_FILE);
             }
         }
         for path in debt::paths(&self.restart_on) {
@@ -215,8 +218,13 @@ impl Resource for Program {
     }
 
     fn follows(&self, attribute: &str, cause: &str) -> Option<(Action, Change)> {
-        let restarts = attribute == "restart_on" && self.state == ProgramState::Running;
+        let restarts = ["restart_on", ITS_FILE].contains(&attribute) && self.state == ProgramState::Running;
         restarts.then(|| (Action::Restart, debt::follows("restart", cause)))
+    }
+
+    /// Its program file; how it runs is no content.
+    fn changes_content(&self, needed: &Needed) -> Option<bool> {
+        Some(needed.has("content"))
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
@@ -284,8 +292,10 @@ impl Resource for Program {
             control.order("restart", &name)?;
         }
         let after = self.now(system)?;
-        let identity = running(system, &after).map(|run| run.identity).unwrap_or_default();
-        self.ledger().write(system, &identity, contents)
+        match running(system, &after) {
+            Some(running) => self.ledger().write(system, &running, contents),
+            None => Ok(()),
+        }
     }
 
     fn evidence(&self, system: &System) -> Vec<Detail> {

@@ -36,6 +36,40 @@ pub fn excludes(
     }
 }
 
+/// Where `attribute` has this value, `other` may have none of these.
+pub fn excludes_values(
+    attribute: &'static str,
+    value: impl Into<Value>,
+    other: &'static str,
+    values: &'static [&'static str],
+) -> impl Fn(&mut Schema) {
+    let value = value.into();
+    move |schema| {
+        let given = json!({ "properties": { attribute: { "const": value } }, "required": [attribute] });
+        let others = json!({ "properties": { other: { "not": { "enum": values } } } });
+        add(schema, json!({ "if": given, "then": others }));
+    }
+}
+
+/// What is written as `attribute` has this form, beside what its kind asks for.
+pub fn matches(
+    attribute: &'static str,
+    pattern: &'static str,
+    message: &'static str,
+) -> impl Fn(&mut Schema) {
+    move |schema| {
+        // A template may come to anything.
+        let pattern = format!(r"{pattern}|\{{[{{%]");
+        let form = json!({ "pattern": pattern, "patternErrorMessage": message });
+        add(schema, json!({ "properties": { attribute: form } }));
+    }
+}
+
+/// Where `attribute` is given, `other` must be.
+pub fn needs(attribute: &'static str, other: &'static str) -> impl Fn(&mut Schema) {
+    move |schema| add(schema, json!({ "dependencies": { attribute: [other] } }))
+}
+
 /// `needed` must be given, unless `state` is `absent`.
 pub fn needed_unless_absent(needed: &'static str) -> impl Fn(&mut Schema) {
     move |schema| {

@@ -102,6 +102,10 @@ impl Resource for Symlink {
         vec![self.path.clone()]
     }
 
+    fn makes_only_what_it_provides(&self) -> bool {
+        true
+    }
+
     fn check(&self, system: &System) -> Result<Check, Failure> {
         if self.state == Presence::Absent {
             return match system.see_to_remove(&self.path)? {

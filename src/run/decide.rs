@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::foresee::{self, Consequences};
 use super::walk::{HostState, INTERRUPTED, Phase, Standing, Walk};
 use crate::attribute::Span;
 use crate::event::{Event, ResourceReport, Status};
 use crate::graph::Vertex;
-use crate::resource::{Action, Change, Check, Detail, Failure, Needed};
+use crate::resource::{Action, Change, Check, Detail, Failure, Needed, Thing};
 
 /// How an item ended.
 #[derive(Default)]
@@ -101,10 +102,18 @@ impl Walk<'_> {
             return self.unknown(item, until, Vec::new());
         }
         let until = self.pending_on(Vertex::Item(item));
+        if let (Ok(Check::Holds | Check::Needs(_)), Some(until)) = (&found, &until)
+            && self.item(item).resource.as_resource().asks_commands()
+        {
+            return self.unknown(item, until.clone(), Vec::new());
+        }
         match (found, until) {
             (Ok(Check::Holds), _) => match self.consequences(item) {
-                Some(needed) => self.planned(item, needed),
-                None => self.end(item, Status::Ok, End::default(), Standing::Holds { fresh: false }),
+                Consequences::Certain(needed) => self.planned(item, needed),
+                Consequences::Open(until) => self.unknown(item, until, Vec::new()),
+                Consequences::None => {
+                    self.end(item, Status::Ok, End::default(), Standing::Holds { fresh: false });
+                }
             },
             (Ok(Check::Needs(needed)), until) => {
                 match needed.lacks.iter().find(|lack| !self.will_be_provided(item, lack)) {
@@ -113,27 +122,40 @@ impl Walk<'_> {
                             return self.await_maker(item, maker, Some(Ok(Check::Needs(needed))));
                         }
                         let failure = Failure::new(lack.what.clone()).help(lack.help.clone());
-                        match until.filter(|_| self.lies_behind_a_link(item, lack)) {
+                        let may_come = |_: &String| {
+                            self.lies_behind_a_link(item, lack) || self.comes_after_the_unforeseen(item)
+                        };
+                        match until.filter(may_come).or_else(|| self.may_be_brought(item, lack)) {
                             Some(until) => self.unknown(item, until, Vec::new()),
                             None => self.fail(item, failure),
                         }
                     }
-                    None => self.planned(item, needed),
+                    None => match self.cannot_be_told_before(item, &needed) {
+                        Some(until) => self.unknown(item, until, Vec::new()),
+                        None => match self.consequences(item) {
+                            Consequences::Certain(more) => self.planned(item, foresee::both(needed, more)),
+                            Consequences::Open(until) if !needed.has("state") => {
+                                self.unknown(item, until, Vec::new());
+                            }
+                            Consequences::Open(_) | Consequences::None => self.planned(item, needed),
+                        },
+                    },
                 }
             }
             (Ok(Check::Waits(waiting)), None) => {
                 let end = End { reason: Some(waiting.reason), would_wait: true, ..End::default() };
                 let until = format!("{} holds", self.spec.id(item));
-                self.end(
-                    item,
-                    Status::Unknown,
-                    end,
-                    Standing::Pending { until, changed: false, begins: false, replaces: false },
-                );
+                self.end(item, Status::Unknown, end, Standing::unknown(until));
             }
             (Ok(Check::Waits(_)) | Err(_), Some(until)) => self.unknown(item, until, Vec::new()),
             (Err(failure), None) => self.fail(item, failure),
         }
+    }
+
+    /// What is seen there now need not be what its turn finds.
+    fn cannot_be_told_before(&self, item: usize, needed: &Needed) -> Option<String> {
+        let taken = (needed.action == Action::Remove).then(|| self.may_be_taken_along(item)).flatten();
+        taken.or_else(|| self.behind_a_link_to_come(item, &needed.lacks))
     }
 
     fn planned(&mut self, item: usize, needed: Needed) {
@@ -144,9 +166,10 @@ impl Walk<'_> {
             Some(state) => format!("{} is {state}", self.spec.id(item)),
             None => format!("{} is done", self.spec.id(item)),
         };
+        let content = self.item(item).resource.as_resource().changes_content(&needed);
         let changes = self.with_new_text(item, needed.changes);
         let end = End { action: Some(needed.action), changes, ..End::default() };
-        self.end(item, Status::Changed, end, Standing::Pending { until, changed: true, begins, replaces });
+        self.end(item, Status::Changed, end, Standing::Pending { until, content, begins, replaces });
     }
 
     fn judge_in_apply(&mut self, item: usize, found: Result<Check, Failure>) {
@@ -168,7 +191,9 @@ impl Walk<'_> {
                     }
                     let reason = lack.what.clone();
                     let failure = Failure::new(reason.clone()).help(lack.help.clone());
-                    if lack.thing.may_come_up() {
+                    if matches!(lack.thing, Thing::Lock(_)) {
+                        self.wait_or_fail(item, true, &reason, failure);
+                    } else if lack.thing.may_come_up() {
                         // What this run has just started may need a moment to answer.
                         let fresh = self.stands_on_fresh(Vertex::Item(item));
                         self.wait_or_fail(item, fresh, &reason, failure);
@@ -257,12 +282,7 @@ impl Walk<'_> {
 
     fn unknown(&mut self, item: usize, until: String, details: Vec<Detail>) {
         let end = End { reason: Some(format!("not known until {until}")), details, ..End::default() };
-        self.end(
-            item,
-            Status::Unknown,
-            end,
-            Standing::Pending { until, changed: false, begins: false, replaces: false },
-        );
+        self.end(item, Status::Unknown, end, Standing::unknown(until));
     }
 
     pub(super) fn settle_interrupted(&mut self, item: usize) {

@@ -6,50 +6,98 @@ use std::collections::HashSet;
 use super::walk::{Phase, Standing, Walk};
 use crate::attribute::AbsPath;
 use crate::graph::{Reason, Vertex};
-use crate::resource::{Check, Failure, Lack, Links, Needed, Thing};
+use crate::resource::{Check, Failure, Lack, Needed, Thing};
 
 impl Walk<'_> {
     /// In a plan: a resource that comes before this one will make the thing.
     pub(super) fn will_be_provided(&self, item: usize, lack: &Lack) -> bool {
+        if matches!(lack.thing, Thing::Lock(_)) {
+            return true;
+        }
         self.pending_before(item, |provider| self.provides(provider, lack)).is_some()
             || self.makers(item, lack).any(|maker| {
                 matches!(self.outcomes.get(&Vertex::Item(maker)), Some(Standing::Pending { .. }))
             })
     }
 
-    /// A directory that nothing declares is made with one below it, and a group that is to go is
-    /// left by a user that is moved, or goes too. There is no order between that one and what waits
-    /// for it here (mostly it is there): it is only awaited where something is found missing.
-    fn makers(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
-        let host = self.spec.items[item].host;
-        let is_removal = self.links_of(item).is_removal;
-        let lack = lack.thing.clone();
-        (0..self.spec.items.len()).filter(move |other| {
-            *other != item
-                && self.item(*other).host == host
-                && match &lack {
-                    // A removal lacks that something else is gone.
-                    Thing::Path(path) => !is_removal && self.makes_directory(*other, item, path),
-                    Thing::User(_) => is_removal && self.links_of(*other).provides.contains(&lack),
-                    _ => false,
-                }
+    /// In a plan: something that it stands on, or a package that is called like the directory it
+    /// lacks, is yet to be done, and brings more than it can say. Whether that is among it is seen then.
+    pub(super) fn may_be_brought(&self, item: usize, lack: &Lack) -> Option<String> {
+        let brings = |other: usize| self.item(other).resource.as_resource().brings_more();
+        if let Some(Standing::Pending { until, .. }) =
+            self.pending_before(item, brings).and_then(|other| self.outcomes.get(&Vertex::Item(other)))
+        {
+            return Some(until.clone());
+        }
+        self.namesakes(item, lack).find_map(|package| match self.outcomes.get(&Vertex::Item(package)) {
+            Some(Standing::Pending { until, .. }) => Some(until.clone()),
+            _ => None,
         })
     }
 
-    /// Whether `other` makes a directory that `item`, or what lies at `wanted`, would be in.
-    fn makes_directory(&self, other: usize, item: usize, wanted: &AbsPath) -> bool {
-        let parent = self.path_of(item).and_then(|path| path.parent());
-        let makes = |made: &AbsPath| {
-            let is_for = |path: &AbsPath| made == path || made.is_below(path);
-            is_for(wanted) || parent.as_ref().is_some_and(is_for)
+    /// Packages called like a directory that is missing, as nginx and /etc/nginx/sites-enabled.
+    fn namesakes(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
+        let host = self.spec.items[item].host;
+        let missing = match &lack.thing {
+            Thing::Path(path) => path.as_str().to_owned(),
+            _ => String::new(),
         };
-        self.item(other).resource.type_word() == "directory"
-            && !self.links_of(other).is_removal
-            && self.path_of(other).is_some_and(|made| makes(&made))
+        (0..self.spec.items.len()).filter(move |other| {
+            let declared = self.item(*other);
+            let links = declared.resource.as_resource().links();
+            *other != item
+                && declared.host == host
+                && !links.is_removal
+                && links.provides.iter().any(|thing| match thing {
+                    Thing::Package(name) => missing.split('/').skip(2).any(|part| is_namesake(name, part)),
+                    _ => false,
+                })
+        })
     }
 
-    fn links_of(&self, item: usize) -> Links {
-        self.item(item).resource.as_resource().links()
+    /// A directory that nothing declares is made with one below it, what a link leads to may be
+    /// declared by its own path, and a group that is to go is left by a user that is moved, or goes
+    /// too. There is no order between that one and what waits for it here (mostly it is there): it is
+    /// only awaited where something is found missing.
+    fn makers(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
+        let host = self.spec.items[item].host;
+        let is_removal = self.item(item).resource.as_resource().links().is_removal;
+        let left = matches!(lack.thing, Thing::User(_)).then(|| lack.thing.clone()).filter(|_| is_removal);
+        // Who makes the directory of a file that is to be there already does not make the file.
+        let own = self.path_of(item).filter(|own| lack.thing != Thing::Path(own.clone()));
+        let parent = own.and_then(|path| path.parent());
+        let wanted = match &lack.thing {
+            // A removal lacks that something else is gone.
+            Thing::Path(path) if !is_removal => Some(path.clone()),
+            _ => None,
+        };
+        (0..self.spec.items.len()).filter(move |other| {
+            let declared = self.item(*other);
+            let makes_parents = declared.resource.type_word() == "directory";
+            let makes = |made: &AbsPath| {
+                let is_for = |path: &AbsPath| made == path || makes_parents && made.is_below(path);
+                wanted.as_ref().is_some_and(is_for) || wanted.is_some() && parent.as_ref().is_some_and(is_for)
+            };
+            let is_it = || {
+                let links = declared.resource.as_resource().links();
+                match &left {
+                    Some(left) => links.provides.contains(left),
+                    None => !links.is_removal && self.path_of(*other).is_some_and(|made| makes(&made)),
+                }
+            };
+            *other != item && declared.host == host && is_it()
+        })
+    }
+
+    /// In a plan: what it lacks is where a link to come will lead, so that what lies there cannot be
+    /// seen yet.
+    pub(super) fn behind_a_link_to_come(&self, item: usize, lacks: &[Lack]) -> Option<String> {
+        let is_to_come = |maker: &usize| {
+            self.item(*maker).resource.as_resource().leads_elsewhere()
+                && matches!(self.outcomes.get(&Vertex::Item(*maker)), Some(Standing::Pending { .. }))
+        };
+        let link = lacks.iter().find_map(|lack| self.makers(item, lack).find(is_to_come))?;
+        Some(format!("{} is in place", self.spec.id(link)))
     }
 
     /// One of these that is not settled yet, and does not wait for this one itself.
@@ -58,7 +106,8 @@ impl Walk<'_> {
             let vertex = Vertex::Item(*maker);
             self.selection.is_involved(vertex) && !self.outcomes.contains_key(&vertex)
         };
-        let mut makers = self.makers(item, lack).filter(is_open).peekable();
+        let makers = self.makers(item, lack).chain(self.namesakes(item, lack));
+        let mut makers = makers.filter(is_open).peekable();
         makers.peek()?;
         let mut behind = HashSet::from([Vertex::Item(item)]);
         let mut open = vec![Vertex::Item(item)];
@@ -89,16 +138,31 @@ impl Walk<'_> {
         Some(format!("{} is in place", self.spec.id(link)))
     }
 
+    /// In a plan: it is to be gone, and may go with what it lies in before it has its turn.
+    pub(super) fn may_be_taken_along(&self, item: usize) -> Option<String> {
+        let path = self.path_of(item)?;
+        let clearing =
+            self.pending_before(item, |other| self.item(other).resource.as_resource().takes_along(&path))?;
+        Some(format!("{} is done", self.spec.id(clearing)))
+    }
+
     /// What it lacks is the directory that a link on its way points to. Whether something before it
     /// makes that by the link's name cannot be seen here.
     pub(super) fn lies_behind_a_link(&self, item: usize, lack: &Lack) -> bool {
         let Thing::Path(missing) = &lack.thing else { return false };
-        self.path_of(item).is_some_and(|own| !own.is_below(missing))
+        self.path_of(item).is_some_and(|own| own != *missing && !own.is_below(missing))
+    }
+
+    /// In a plan: something before it is to be done of which nobody knows what it will make.
+    pub(super) fn comes_after_the_unforeseen(&self, item: usize) -> bool {
+        let is_unforeseen = |other| !self.item(other).resource.as_resource().makes_only_what_it_provides();
+        self.pending_before(item, is_unforeseen).is_some()
     }
 
     fn path_of(&self, item: usize) -> Option<AbsPath> {
-        self.links_of(item).provides.into_iter().find_map(|thing| match thing {
-            Thing::Path(path) => Some(path),
+        let links = self.item(item).resource.as_resource().links();
+        links.provides.into_iter().find_map(|thing| match thing {
+            Thing::Path(path) | Thing::Part(path) => Some(path),
             _ => None,
         })
     }
@@ -127,28 +191,118 @@ impl Walk<'_> {
 
     fn provides(&self, provider: usize, lack: &Lack) -> bool {
         let resource = &self.item(provider).resource;
-        let makes_parents = resource.type_word() == "directory";
-        resource.as_resource().links().provides.iter().any(|thing| match (thing, &lack.thing) {
+        let (makes_parents, links) = (resource.type_word() == "directory", resource.as_resource().links());
+        if resource.type_word() == "file" && !links.is_removal {
+            // What is missing is a directory.
+            return false;
+        }
+        links.provides.iter().any(|thing| match (thing, &lack.thing) {
             (Thing::Path(made), Thing::Path(missing)) => {
                 made == missing || makes_parents && made.is_below(missing)
             }
+            // With `create`; without, it would have failed itself.
+            (Thing::Part(made), Thing::Path(missing)) => made == missing,
             (made, missing) => made == missing,
         })
     }
 
-    /// In a plan: what follows for a resource in state from changes that come before it.
-    pub(super) fn consequences(&self, item: usize) -> Option<Needed> {
+    /// In a plan: what follows for a resource from changes of what it watches.
+    pub(super) fn consequences(&self, item: usize) -> Consequences {
         let resource = self.item(item).resource.as_resource();
-        let mut follows = self.spec.graph.dependencies(Vertex::Item(item)).filter_map(|(other, reason)| {
-            let Reason::Declared { attribute, .. } = reason else { return None };
-            let Some(Standing::Pending { changed: true, .. }) = self.outcomes.get(&other) else {
-                return None;
+        // By what is watched, and in the order of declaration.
+        let mut causes: Vec<(&str, Vec<String>)> = Vec::new();
+        let mut open = None;
+        for (before, reason) in self.spec.graph.dependencies(Vertex::Item(item)) {
+            let watched = match reason {
+                Reason::Declared { attribute, .. } => attribute,
+                Reason::Implied(why) => why,
+                _ => continue,
             };
-            let Vertex::Item(cause) = other else { return None };
-            resource.follows(attribute, &self.spec.items[cause].resource.id())
-        });
-        let (action, first) = follows.next()?;
-        let changes = std::iter::once(first).chain(follows.map(|(_, change)| change)).collect();
-        Some(Needed { action, changes, lacks: Vec::new() })
+            let (Vertex::Item(cause), Some(Standing::Pending { until, content, .. })) =
+                (before, self.outcomes.get(&before))
+            else {
+                continue;
+            };
+            let id = self.spec.items[cause].resource.id();
+            if resource.foreseen(watched, &id).is_none() {
+                continue;
+            }
+            match content {
+                Some(false) => {}
+                None => open = open.or(Some(until.clone())),
+                Some(true) => match causes.iter_mut().find(|(there, _)| *there == *watched) {
+                    Some((_, ids)) if ids.contains(&id) => {}
+                    Some((_, ids)) => ids.push(id),
+                    None => causes.push((watched, vec![id])),
+                },
+            }
+        }
+        let foreseen =
+            causes.into_iter().filter_map(|(watched, ids)| resource.foreseen(watched, &all_of(&ids)));
+        let needed = foreseen.map(|(action, changes)| Needed { action, changes, lacks: Vec::new() });
+        match (needed.reduce(both), open) {
+            (Some(needed), _) => Consequences::Certain(needed),
+            (None, Some(until)) => Consequences::Open(until),
+            (None, None) => Consequences::None,
+        }
+    }
+}
+
+/// What changes of what a resource watches mean for it.
+pub(super) enum Consequences {
+    None,
+    Certain(Needed),
+    /// Whether anything follows cannot be known until then.
+    Open(String),
+}
+
+/// One change of each attribute. What is started or restarted needs neither once more, nor a reload.
+pub(super) fn both(mut first: Needed, second: Needed) -> Needed {
+    for change in second.changes {
+        let is_new = !first.has(&change.attribute);
+        let is_started = first.has("state") && ["restart", "reload"].contains(&&*change.attribute);
+        if is_new && !is_started {
+            first.changes.push(change);
+        }
+    }
+    if first.has("restart") {
+        first.changes.retain(|change| change.attribute != "reload");
+    }
+    first
+}
+
+/// `a, b and c`.
+fn all_of(ids: &[String]) -> String {
+    match ids.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// `nginx` of the package nginx, and of nginx-light; `php` of php8.2-fpm.
+fn is_namesake(package: &str, directory: &str) -> bool {
+    package.strip_prefix(directory).is_some_and(|rest| {
+        !directory.is_empty() && !rest.starts_with(|next: char| next.is_ascii_alphabetic())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_namesake;
+
+    #[test]
+    fn a_package_is_known_by_the_directory_that_is_called_like_it() {
+        for (package, directory, is) in [
+            ("nginx", "nginx", true),
+            ("nginx-light", "nginx", true),
+            ("php8.2-fpm", "php", true),
+            ("postgresql-15", "postgresql", true),
+            ("nginxed", "nginx", false),
+            ("nginx", "nginx-light", false),
+            ("nginx", "", false),
+        ] {
+            assert_eq!(is_namesake(package, directory), is, "{package} {directory}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::walk::{HostState, InFlight, Phase, Standing, Timer, Walk};
 use crate::event::{Event, HostStatus};
 use crate::graph::Vertex;
 use crate::inventory::EVERY;
-use crate::lock::LockRefusal;
+use crate::lock::{LockRefusal, Past};
 use crate::resource::{AnyResource, Check, Failure, Needed, TIMEOUT};
 use crate::wire::{Evidence, Operation, Outcome, Reply, Request};
 
@@ -17,6 +17,9 @@ const SMALL_CONTENT: u64 = 4 * 1024;
 
 /// How long an agent whose controller has gone may take to finish what is under way.
 const ENDING: Duration = Duration::from_secs(15);
+
+/// And to notice it, where nothing tells it so.
+const NOTICING: Duration = Duration::from_secs(60);
 
 /// What ends by itself is looked at more often than what may take minutes.
 const SOON: Duration = Duration::from_millis(300);
@@ -153,11 +156,21 @@ impl Walk<'_> {
             Ok(()) => self.settle(Vertex::Host(host), Standing::Holds { fresh: false }),
             Err(LockRefusal::Failed(failure)) => self.host_is_gone(host, failure),
             Err(LockRefusal::Held(holder)) => {
-                // A killed run's agent ends within this, and its lock with it.
-                if holder.is_ending && !self.awaits_ending[host] {
+                let past = holder.past(&self.options.holder);
+                // A dead run's agent ends within this, and its lock with it.
+                let patience = match past {
+                    _ if holder.is_ending => Some(ENDING),
+                    Past::Over => Some(ENDING),
+                    Past::OfAnotherBoot => Some(NOTICING + ENDING),
+                    Past::Unknown => None,
+                };
+                if let Some(patience) = patience.filter(|_| !self.awaits_ending[host]) {
                     self.awaits_ending[host] = true;
-                    let soon = Instant::now() + ENDING;
-                    self.lock_until[host] = self.lock_until[host].max(Some(soon));
+                    self.lock_until[host] = self.lock_until[host].max(Some(Instant::now() + patience));
+                    if past == Past::Over && !holder.is_ending {
+                        let request = self.request(host, None, Operation::EndLock(holder));
+                        return self.send(host, vec![request]);
+                    }
                 }
                 let left = self.lock_until[host]
                     .map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
@@ -173,7 +186,7 @@ impl Walk<'_> {
                         left,
                     };
                     self.tell(event);
-                    let pause = left.min(Duration::from_millis(500));
+                    let pause = left.min(Duration::from_millis(200));
                     self.timers.push(Reverse((Instant::now() + pause, Timer::Lock(host))));
                 }
             }
@@ -245,6 +258,9 @@ impl Walk<'_> {
 /// A check needs to know large contents only by their hash.
 pub(super) fn for_check(resource: &AnyResource) -> AnyResource {
     let mut resource = resource.clone();
+    if resource.as_resource().needs_whole_content() {
+        return resource;
+    }
     for content in resource.as_resource_mut().contents() {
         if content.length() > SMALL_CONTENT {
             *content = content.hash_only();

@@ -44,11 +44,19 @@ pub(super) enum Standing {
     /// It holds. `fresh`: something below it was changed by this run, so what stands on it is to
     /// be looked at again.
     Holds { fresh: bool },
-    /// In a plan: it would be changed, or cannot be known yet. What it will be then, and whether
-    /// it comes into being (or up) by that, in place of something else.
-    Pending { until: String, changed: bool, begins: bool, replaces: bool },
+    /// In a plan: it would be changed, or cannot be known yet. What it will be then; whether its
+    /// content will be another one, where that can be known; and whether it comes into being (or up)
+    /// by that, in place of something else.
+    Pending { until: String, content: Option<bool>, begins: bool, replaces: bool },
     /// It failed, was skipped, or is out of reach. The one that began it.
     Missed { root: String },
+}
+
+impl Standing {
+    /// In a plan: nothing can be known of it until then.
+    pub(super) fn unknown(until: String) -> Standing {
+        Standing::Pending { until, content: None, begins: false, replaces: false }
+    }
 }
 
 pub(super) enum HostState {
@@ -305,7 +313,7 @@ impl<'a> Walk<'a> {
         self.hosts[host] = HostState::Unknown { until: until.clone() };
         let reason = format!("not known until {until}");
         self.host_report(host, HostStatus::Unknown, Some(reason), None);
-        let standing = Standing::Pending { until, changed: false, begins: false, replaces: false };
+        let standing = Standing::unknown(until);
         self.settle(Vertex::Host(host), standing);
     }
 
@@ -471,6 +479,8 @@ fn signals(to: &Sender<Message>) {
                 seen += 1;
                 let (name, code) = if signal == SIGINT { ("SIGINT", 130) } else { ("SIGTERM", 143) };
                 if seen > 1 {
+                    // What it runs on this machine ends with it.
+                    crate::system::commands::signal_all(rustix::process::Signal::KILL);
                     std::process::exit(code);
                 }
                 drop(to.send(Message::Signal(name)));

@@ -11,7 +11,7 @@ use super::reference::Resolver;
 use super::surround::surround;
 use crate::attribute::{AbsPath, Trigger};
 use crate::graph::{Edge, Reason, Vertex};
-use crate::resource::{AnyResource, Links, Thing};
+use crate::resource::{AnyResource, BOOT_FILES, Links, Thing};
 
 /// What the resources of a spec provide and stand on.
 pub struct Web {
@@ -44,10 +44,11 @@ impl Web {
         let links = all.into_iter().map(|(_, links)| links).collect();
         let mut paths: BTreeMap<(usize, AbsPath), Vec<usize>> = BTreeMap::new();
         for ((host, thing), items) in &providers {
-            if let Thing::Path(path) = thing {
-                paths.insert((*host, path.clone()), items.clone());
+            if let Thing::Path(path) | Thing::Part(path) = thing {
+                paths.entry((*host, path.clone())).or_default().extend(items);
             }
         }
+        paths.values_mut().for_each(|items| items.sort_unstable());
         Web { links, providers, paths }
     }
 
@@ -68,7 +69,17 @@ impl Web {
         above.into_iter().find(|found| !found.is_empty()).unwrap_or_default()
     }
 
-    /// Who provides what lies below a path.
+    /// Who writes a part of the file at this path: none, for those that do so themselves.
+    fn editors(&self, host: usize, thing: &Thing, item: usize) -> Vec<usize> {
+        let Thing::Path(path) = thing else { return Vec::new() };
+        let part = Thing::Part(path.clone());
+        if self.links[item].provides.contains(&part) {
+            return Vec::new();
+        }
+        self.others(host, part, item)
+    }
+
+    /// Who provides what lies below a path, or a part of it.
     fn inside(&self, host: usize, path: &AbsPath) -> Vec<usize> {
         let after = self.paths.range((host, path.clone())..).skip_while(|((_, other), _)| other == path);
         // `/a-b` sorts before `/a/b`: neither is the end of what lies below `/a`.
@@ -106,8 +117,12 @@ impl Web {
             edges.push(Edge::new(Vertex::Host(draft.host), vertex, Reason::Host, draft.place));
             for (thing, why) in &self.links[item].stands_on {
                 let mut providers = self.below(draft.host, thing, item);
-                if let (Thing::Path(path), &DROP_INS) = (thing, why) {
-                    providers.extend(self.inside(draft.host, path));
+                providers.extend(self.editors(draft.host, thing, item));
+                if let (Thing::Path(path), &(DROP_INS | BOOT_FILES)) = (thing, why) {
+                    // But not those that stand on it in the same way.
+                    let is_alike =
+                        |other: &usize| self.links[*other].stands_on.contains(&(thing.clone(), *why));
+                    providers.extend(self.inside(draft.host, path).into_iter().filter(|it| !is_alike(it)));
                 }
                 if *why == PLACE_OF_HOME {
                     let is_under_it = |word: &str| matches!(word, "symlink" | "mount");
@@ -118,7 +133,8 @@ impl Web {
                     if triggered.contains(&(below, vertex)) {
                         continue;
                     }
-                    edges.push(match self.links[item].is_removal && self.links[provider].is_removal {
+                    let goes_first = self.links[item].is_removal || self.links[item].yields;
+                    edges.push(match goes_first && self.links[provider].is_removal {
                         true => Edge::new(vertex, below, Reason::Removal(why), drafts[provider].place),
                         false => Edge::new(below, vertex, Reason::Implied(why), draft.place),
                     });
@@ -138,23 +154,32 @@ impl Web {
             .collect();
         for (item, directory) in purging {
             let host = drafts[item].host;
-            let mut kept: Vec<AbsPath> = Vec::new();
+            let (mut kept, mut gone): (Vec<AbsPath>, Vec<AbsPath>) = Default::default();
             for (other, links) in self.links.iter().enumerate() {
-                if drafts[other].host != host || drafts[other].skipped_by_when.is_some() || links.is_removal {
+                if drafts[other].host != host || drafts[other].skipped_by_when.is_some() {
                     continue;
                 }
-                kept.extend(links.provides.iter().filter_map(|thing| match thing {
+                let list = if links.is_removal { &mut gone } else { &mut kept };
+                list.extend(links.provides.iter().filter_map(|thing| match thing {
                     Thing::Path(path) if path.is_below(&directory) => Some(path.clone()),
                     _ => None,
                 }));
                 // What a command creates is declared by it, though it provides no such thing.
-                let made = drafts[other].resource.as_resource().content_paths();
-                kept.extend(made.into_iter().filter(|path| path.is_below(&directory)));
+                if !links.is_removal {
+                    let made = drafts[other].resource.as_resource().content_paths();
+                    kept.extend(made.into_iter().filter(|path| path.is_below(&directory)));
+                }
             }
-            kept.sort();
-            kept.dedup();
-            if let Some((_, paths)) = drafts[item].resource.as_resource_mut().purges() {
+            for list in [&mut kept, &mut gone] {
+                list.sort();
+                list.dedup();
+            }
+            let resource = drafts[item].resource.as_resource_mut();
+            if let Some((_, paths)) = resource.purges() {
                 *paths = kept;
+            }
+            if let Some(paths) = resource.leaves() {
+                *paths = gone;
             }
         }
         surround(drafts);
@@ -245,9 +270,12 @@ pub fn triggers(
         let mut paths = Vec::new();
         for (index, trigger) in triggers.into_iter().enumerate() {
             let place = places.get(index).or(places.first()).copied().unwrap_or(draft.place);
-            let providers = match trigger {
+            let known = paths.len();
+            let mut providers = match trigger {
                 Trigger::Path(path) => {
-                    let providers = web.others(draft.host, Thing::Path(path.clone()), item);
+                    let thing = Thing::Path(path.clone());
+                    let mut providers = web.others(draft.host, thing.clone(), item);
+                    providers.extend(web.editors(draft.host, &thing, item));
                     paths.push(Trigger::Path(path));
                     providers
                 }
@@ -263,6 +291,13 @@ pub fn triggers(
                     }
                 }
             };
+            for path in &paths[known..] {
+                let Trigger::Path(path) = path else { continue };
+                let inside = makers_inside(resolver.drafts, web, draft.host, path);
+                providers.extend(inside.into_iter().filter(|other| *other != item));
+            }
+            providers.sort_unstable();
+            providers.dedup();
             for provider in providers {
                 let location = desk.sources.location(place);
                 let reason = Reason::Declared { attribute, location };
@@ -275,6 +310,19 @@ pub fn triggers(
         resolved.push((item, attribute, paths));
     }
     resolved
+}
+
+/// A directory's content is all that lies in it: who makes that, and what commands create at the path
+/// or below it.
+fn makers_inside(drafts: &[Draft], web: &Web, host: usize, path: &AbsPath) -> Vec<usize> {
+    let mut makers = web.inside(host, path);
+    for (other, draft) in drafts.iter().enumerate().filter(|(_, draft)| draft.host == host) {
+        let made = draft.resource.as_resource().content_paths();
+        if made.iter().any(|made| made == path || made.is_below(path)) {
+            makers.push(other);
+        }
+    }
+    makers
 }
 
 /// The items that a trigger names, and the paths whose content they stand for.

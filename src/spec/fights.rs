@@ -8,7 +8,8 @@ use super::desk::Desk;
 use super::entry::Draft;
 use super::problem::Problem;
 use crate::attribute::AbsPath;
-use crate::resource::Thing;
+use crate::resource::common::Presence;
+use crate::resource::{AnyResource, Line, Occurrence, Thing};
 
 impl Web {
     /// Pairs that cannot both hold.
@@ -23,6 +24,17 @@ impl Web {
                 for other in self.others(draft.host, thing.clone(), item) {
                     if other < item {
                         two_kinds(desk, &drafts[other], draft, thing);
+                        two_lines(desk, &drafts[other], draft);
+                        if self.links[other].is_removal != self.links[item].is_removal {
+                            here_and_gone(desk, &drafts[other], draft, thing);
+                        }
+                    }
+                }
+                if let Thing::Part(path) = thing {
+                    for whole in self.others(draft.host, Thing::Path(path.clone()), item) {
+                        if !self.links[whole].is_removal {
+                            part_of_a_whole(desk, draft, &drafts[whole], path);
+                        }
                     }
                 }
             }
@@ -60,7 +72,7 @@ impl Web {
 
     /// What is declared to be gone, and is what `item`, which is not, stands on.
     fn gone_below(&self, host: usize, item: usize) -> Vec<(usize, &'static str)> {
-        if self.links[item].is_removal {
+        if self.links[item].is_removal || self.links[item].yields {
             return Vec::new();
         }
         let below = |(thing, why): &(Thing, &'static str)| {
@@ -75,9 +87,19 @@ impl Web {
 /// One path declared as two kinds of file, or as a file and as what writes its own.
 fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
     const KINDS: &[&str] = &["directory", "file", "symlink"];
-    const WRITERS: &[&str] = &["unit", "program", "cron"];
+    const WRITERS: &[&str] = &["unit", "program", "cron", "hostname", "timezone"];
+    const SINGLE: &[&str] = &["hostname", "timezone"];
     let Thing::Path(path) = thing else { return };
     let (a, b) = (first.resource.type_word(), second.resource.type_word());
+    if a == b && SINGLE.contains(&a) && first.resource.id() != second.resource.id() && first.is_certain() {
+        let what = format!("`{}` and `{}` are both declared", first.resource.id(), second.resource.id());
+        desk.report(
+            Problem::at(second.place, what)
+                .label(format!("a machine has one {a}"))
+                .also(first.place, "another one here")
+                .help("keep one of them, or give each a `when`"),
+        );
+    }
     let both = |of: &[&str]| of.contains(&a) && of.contains(&b);
     if a == b || !both(&[KINDS, WRITERS].concat()) || !first.is_certain() {
         return;
@@ -118,6 +140,87 @@ fn claimed_twice(desk: &mut Desk, drafts: &[Draft], item: usize, claimed: &mut C
                 );
             }
         }
+    }
+}
+
+/// A line or a block in what is declared as a whole, or as no file at all.
+fn part_of_a_whole(desk: &mut Desk, part: &Draft, whole: &Draft, path: &AbsPath) {
+    let (id, whole_id) = (part.resource.id(), whole.resource.id());
+    let (what, label, help) = match &whole.resource {
+        AnyResource::File(file)
+            if file.content.is_none() && file.source.is_none() && file.template.is_none() =>
+        {
+            return;
+        }
+        _ if !whole.is_certain() => return,
+        AnyResource::Directory(_) | AnyResource::Symlink(_) => (
+            format!("`{id}` is to be in {path}, which is declared as a `{}`", whole.resource.type_word()),
+            "nothing is written into it",
+            "name the file that is meant",
+        ),
+        _ => (
+            format!("`{id}` is to be in {path}, whose content `{whole_id}` declares"),
+            "each run would write both",
+            "put it into the content that is declared, or leave that content out",
+        ),
+    };
+    desk.report(
+        Problem::at(part.place, what)
+            .label(label)
+            .also(whole.place, format!("declared as a `{}` here", whole.resource.type_word()))
+            .help(help),
+    );
+}
+
+/// Two lines of one file of which one takes the other's away.
+fn two_lines(desk: &mut Desk, first: &Draft, second: &Draft) {
+    let (AnyResource::Line(a), AnyResource::Line(b)) = (&first.resource, &second.resource) else { return };
+    // What stands on facts is judged again where they are known.
+    if first.skipped_by_when.is_some() || first.late.is_some() || second.late.is_some() {
+        return;
+    }
+    let (id, other) = (first.resource.id(), second.resource.id());
+    let what = if a.pattern.is_some() && a.pattern == b.pattern {
+        format!("`{id}` and `{other}` have the same `match`: each would take the other's line for its own")
+    } else if takes(a, b) {
+        format!("`{id}` takes away the line of `{other}`")
+    } else if takes(b, a) {
+        format!("`{other}` takes away the line of `{id}`")
+    } else {
+        return;
+    };
+    desk.report(
+        Problem::at(second.place, what)
+            .label(format!("a line of {}", b.file))
+            .also(first.place, "another one of the same file")
+            .help("make their `match` find different lines, or keep one of them"),
+    );
+}
+
+/// Whether `one` removes or replaces the line that `other` declares to be there.
+fn takes(one: &Line, other: &Line) -> bool {
+    let Some(text) = other.wanted().filter(|_| other.state == Presence::Present) else { return false };
+    let is_equal = one.wanted() == Some(text);
+    // Of several it takes only one, and which one is for the file to say.
+    let takes_any = matches!(one.occurrence(), Occurrence::Only | Occurrence::All);
+    let finds = takes_any && one.pattern.as_ref().is_some_and(|pattern| pattern.finds(text));
+    match one.state {
+        Presence::Present => finds && !is_equal,
+        Presence::Absent => finds || is_equal,
+    }
+}
+
+/// One package that one resource wants, and another does not.
+fn here_and_gone(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
+    let Thing::Package(name) = thing else { return };
+    if first.is_certain() {
+        let (first_id, id) = (first.resource.id(), second.resource.id());
+        desk.report(
+            Problem::at(second.place, format!("`{first_id}` and `{id}` fight over the package {name}"))
+                .label("and here the other")
+                .also(first.place, "one wants it here, the other wants it gone")
+                .help("keep one of them, or take the name out of one of them"),
+        );
     }
 }
 

@@ -1,17 +1,19 @@
-//! What resources have to know of each other's paths: what is declared above each, and what a
-//! directory with `recurse` hands down to what lies below it.
+//! What resources have to know of each other's paths: what is declared above each, what a
+//! directory with `recurse` hands down to what lies below it, and what goes to the same place in a
+//! file.
 
 use std::collections::HashMap;
 
 use super::entry::Draft;
 use crate::attribute::AbsPath;
-use crate::resource::Thing;
-use crate::resource::common::{HandedDown, Surroundings};
+use crate::resource::common::{HandedDown, Siblings, Surroundings};
+use crate::resource::{PlaceInFile, Thing};
 
-/// A path with a resource of its own.
+/// A path with a resource of its own, or with one for a part of it.
 struct Known {
     host: usize,
     path: AbsPath,
+    is_part: bool,
     hands_down: Option<HandedDown>,
 }
 
@@ -21,7 +23,7 @@ pub fn surround(drafts: &mut [Draft]) {
         known.push(read(draft));
     }
     let found: HashMap<(usize, &AbsPath), &Known> =
-        known.iter().flatten().map(|known| ((known.host, &known.path), known)).collect();
+        own(&known).map(|known| ((known.host, &known.path), known)).collect();
     for (draft, own) in drafts.iter_mut().zip(&known) {
         let (Some(own), Some(slot)) = (own, draft.resource.as_resource_mut().surroundings()) else {
             continue;
@@ -39,9 +41,33 @@ pub fn surround(drafts: &mut [Draft]) {
             }
         }
         if own.hands_down.is_some() {
-            let below =
-                known.iter().flatten().filter(|it| it.host == own.host && it.path.is_below(&own.path));
+            let below = self::own(&known).filter(|it| it.host == own.host && it.path.is_below(&own.path));
             slot.below = below.map(|it| (it.path.clone(), it.hands_down.is_some())).collect();
+        }
+    }
+    line_up(drafts);
+}
+
+/// Those with a resource of their own.
+fn own(known: &[Option<Known>]) -> impl Iterator<Item = &Known> {
+    known.iter().flatten().filter(|known| !known.is_part)
+}
+
+/// Tells the parts of a file which others go to the same place in it, in the order of the spec.
+fn line_up(drafts: &mut [Draft]) {
+    let mut places: HashMap<(usize, AbsPath, String), Vec<(usize, String)>> = HashMap::new();
+    for (index, draft) in drafts.iter().enumerate().filter(|(_, draft)| draft.skipped_by_when.is_none()) {
+        if let Some(PlaceInFile { file, anchor, mark }) = draft.resource.as_resource().place_in_file() {
+            places.entry((draft.host, file, anchor)).or_default().push((index, mark));
+        }
+    }
+    for parts in places.values().filter(|parts| parts.len() > 1) {
+        for (number, (index, _)) in parts.iter().enumerate() {
+            if let Some(slot) = drafts[*index].resource.as_resource_mut().surroundings() {
+                let marks = |some: &[(usize, String)]| some.iter().map(|(_, mark)| mark.clone()).collect();
+                slot.siblings =
+                    Siblings { earlier: marks(&parts[..number]), later: marks(&parts[number + 1..]) };
+            }
         }
     }
 }
@@ -52,9 +78,10 @@ fn read(draft: &mut Draft) -> Option<Known> {
     if links.is_removal || draft.skipped_by_when.is_some() {
         return None;
     }
-    let path = links.provides.into_iter().find_map(|thing| match thing {
-        Thing::Path(path) => Some(path),
+    let (path, is_part) = links.provides.into_iter().find_map(|thing| match thing {
+        Thing::Path(path) => Some((path, false)),
+        Thing::Part(path) => Some((path, true)),
         _ => None,
     })?;
-    Some(Known { host: draft.host, path, hands_down: draft.resource.as_resource().hands_down() })
+    Some(Known { host: draft.host, path, is_part, hands_down: draft.resource.as_resource().hands_down() })
 }

@@ -241,7 +241,7 @@ old:abcdefghijklm:1002:100::/home/old:
 
     impl Faults for Counting {
         fn before(&self, operation: &'static str) -> Result<(), Errno> {
-            if operation == "read accounts" {
+            if operation == "read" {
                 self.0.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,9 @@ use super::System;
 use crate::attribute::CommandLine;
 use crate::failure::{Failure, io_words};
 
-/// No more than this of a program's output is kept: its beginning and its end.
+/// No more than this of a program's output is kept (its beginning and its end), unless all of it is
+/// asked for.
 const OUTPUT_CAP: usize = 256 * 1024;
-
-/// More than this is nothing that is read whole.
-const WHOLE_CAP: usize = 16 * 1024 * 1024;
 
 /// A program to run.
 #[derive(Clone, Default)]
@@ -34,6 +32,7 @@ pub struct Invocation {
     user: Option<super::users::Account>,
     locale_untouched: bool,
     whole_environment: bool,
+    whole_output: bool,
 }
 
 /// What it said, and how it ended.
@@ -72,6 +71,12 @@ impl Invocation {
     /// With what `withhold` keeps from others.
     pub fn whole_environment(mut self) -> Self {
         self.whole_environment = true;
+        self
+    }
+
+    /// All that it says is wanted: a list of what there is, and not what people are told.
+    pub fn whole_output(mut self) -> Self {
+        self.whole_output = true;
         self
     }
 
@@ -135,45 +140,38 @@ impl System {
     /// Runs a program to its end, or kills its process group at the operation's deadline.
     /// Fails where it could not be started or did not end; a non-zero exit is the caller's.
     pub fn run(&self, invocation: &Invocation) -> Result<Output, Failure> {
-        let (status, readers) = self.carry_out(invocation, OUTPUT_CAP)?;
+        let (ended, readers) = self.carry_out(invocation, invocation.whole_output)?;
         // A child of the program may hold the pipes open; it has had its chance.
-        let [stdout, stderr] =
-            readers.map(|reader| reader.map(|r| gather(r, self.deadline)).unwrap_or_default());
-        self.ended(invocation)?;
-        Ok(Output { status, stdout: text(stdout), stderr: text(stderr) })
+        let [stdout, stderr] = readers.map(|reader| reader.map(Reader::gather).unwrap_or_default());
+        let status = self.status(invocation, ended, &stdout, &stderr)?;
+        Ok(Output { status, stdout, stderr })
     }
 
     /// The same, with its standard output byte by byte and to its end, for what will be written back:
     /// what cannot be had whole is a failure.
     pub fn run_whole(&self, invocation: &Invocation) -> Result<(Output, Vec<u8>), Failure> {
-        let (status, [stdout, stderr]) = self.carry_out(invocation, WHOLE_CAP + 1)?;
-        let stdout = stdout.and_then(|reader| all_of(reader, self.deadline));
-        let stderr = stderr.map(|reader| gather(reader, self.deadline)).unwrap_or_default();
-        self.ended(invocation)?;
-        match stdout {
-            Some(bytes) if bytes.len() <= WHOLE_CAP => {
-                Ok((Output { status, stdout: String::new(), stderr: text(stderr) }, bytes))
-            }
-            _ => Err(Failure::new(format!("`{}` did not say all of it", invocation.shown()))),
+        let (ended, [stdout, stderr]) = self.carry_out(invocation, true)?;
+        let stderr = stderr.map(Reader::gather).unwrap_or_default();
+        let status = self.status(invocation, ended, "", &stderr)?;
+        match stdout.and_then(|reader| reader.all_by(self.deadline)) {
+            Some(bytes) => Ok((Output { status, stdout: String::new(), stderr }, bytes)),
+            None => Err(Failure::new(format!("`{}` did not say all of it", invocation.shown()))),
         }
-    }
-
-    fn ended(&self, invocation: &Invocation) -> Result<(), Failure> {
-        self.before("end of run").map_err(|errno| cannot_run(invocation, errno))
     }
 
     /// Runs it to its end; what it says is being read.
     fn carry_out(
         &self,
         invocation: &Invocation,
-        cap: usize,
-    ) -> Result<(ExitStatus, [Option<Reader>; 2]), Failure> {
+        keeps_all: bool,
+    ) -> Result<(Ended, [Option<Reader>; 2]), Failure> {
         self.before("run").map_err(|errno| cannot_run(invocation, errno))?;
         let mut child = self.spawn(invocation)?;
         let group = Group::of(&child);
+        let _note = self.programs.note(child.id());
         let readers = [
-            child.stdout.take().map(|pipe| thread::spawn(move || collect(pipe, cap))),
-            child.stderr.take().map(|pipe| thread::spawn(move || collect(pipe, OUTPUT_CAP))),
+            child.stdout.take().map(|pipe| Reader::of(pipe, keeps_all)),
+            child.stderr.take().map(|pipe| Reader::of(pipe, false)),
         ];
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), invocation.stdin.clone()) {
             // A program that does not read its input is no failure of ours.
@@ -184,15 +182,31 @@ impl System {
             group.kill(Signal::KILL);
             drop(child.wait());
         }
-        match ended {
-            Ok(Some(status)) => Ok((status, readers)),
-            Ok(None) => Err(Failure::new(format!(
-                "`{}` did not end within its timeout, and was killed",
-                invocation.shown()
-            ))
-            .help("if it may take longer, give the resource a longer `timeout`")),
-            Err(error) => Err(Failure::io(format!("waiting for `{}`", invocation.shown()), &error)),
-        }
+        Ok((ended, readers))
+    }
+
+    fn status(
+        &self,
+        invocation: &Invocation,
+        ended: Ended,
+        stdout: &str,
+        stderr: &str,
+    ) -> Result<ExitStatus, Failure> {
+        let status = match ended {
+            Ok(Some(status)) => status,
+            Ok(None) => {
+                return Err(Failure::new(format!(
+                    "`{}` did not end within its timeout, and was killed",
+                    invocation.shown()
+                ))
+                .help("if it may take longer, give the resource a longer `timeout`")
+                .detail("stderr until then", last_lines(stderr))
+                .detail("stdout until then", last_lines(stdout)));
+            }
+            Err(error) => return Err(Failure::io(format!("waiting for `{}`", invocation.shown()), &error)),
+        };
+        self.before("end of run").map_err(|errno| cannot_run(invocation, errno))?;
+        Ok(status)
     }
 
     /// Runs one of the system's own tools: where it is missing, says so by name.
@@ -262,41 +276,64 @@ fn wait_until(child: &mut Child, deadline: Instant) -> std::io::Result<Option<Ex
     }
 }
 
-type Reader = thread::JoinHandle<Vec<u8>>;
+/// How it ended; None: not within its time.
+type Ended = std::io::Result<Option<ExitStatus>>;
 
 fn cannot_run(invocation: &Invocation, errno: Errno) -> Failure {
     Failure::io(format!("cannot run `{}`", invocation.shown()), &errno.into())
 }
 
-/// As much as `cap`: the beginning and the end.
-fn collect(mut pipe: impl Read, cap: usize) -> Vec<u8> {
-    let (mut kept, mut block) = (Vec::new(), [0; 16 * 1024]);
-    while let Ok(count @ 1..) = pipe.read(&mut block) {
-        kept.extend_from_slice(&block[..count]);
-        if kept.len() > cap {
-            let middle = cap / 2;
-            kept.drain(middle..kept.len() - middle);
+/// What comes out of a pipe, as far as it has come.
+struct Reader {
+    read: Arc<Mutex<Vec<u8>>>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Reader {
+    fn of(mut pipe: impl Read + Send + 'static, keeps_all: bool) -> Reader {
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&read);
+        let thread = thread::spawn(move || {
+            let mut block = [0; 16 * 1024];
+            while let Ok(count @ 1..) = pipe.read(&mut block) {
+                let mut kept = all.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(&block[..count]);
+                if kept.len() > OUTPUT_CAP && !keeps_all {
+                    let middle = OUTPUT_CAP / 2;
+                    let end = kept.len() - middle;
+                    kept.drain(middle..end);
+                }
+            }
+        });
+        Reader { read, thread }
+    }
+
+    /// All of it once the pipe is closed; what has come by now where a left-behind child holds it.
+    fn gather(self) -> String {
+        self.wait(Instant::now() + Duration::from_millis(200));
+        let bytes = std::mem::take(&mut *self.read.lock().unwrap_or_else(PoisonError::into_inner));
+        String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+
+    /// All of it; None where the pipe is not closed by then.
+    fn all_by(self, deadline: Instant) -> Option<Vec<u8>> {
+        self.wait(deadline);
+        let is_all = self.thread.is_finished();
+        is_all.then(|| std::mem::take(&mut *self.read.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn wait(&self, end: Instant) {
+        while !self.thread.is_finished() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
         }
     }
-    kept
 }
 
-/// What the reader has once the pipe is closed; nothing where a left-behind child holds it.
-fn gather(reader: Reader, deadline: Instant) -> Vec<u8> {
-    let patience = Instant::now() + Duration::from_millis(200);
-    all_of(reader, patience.min(deadline)).unwrap_or_default()
-}
-
-/// What the reader has once the pipe is closed; None where it is not closed in time.
-fn all_of(reader: Reader, deadline: Instant) -> Option<Vec<u8>> {
-    while !reader.is_finished() && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(1));
-    }
-    reader.is_finished().then(|| reader.join().ok()).flatten()
-}
-
-fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+/// The end of what was said, as much as a person reads.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(25)..].join("\n")
 }
 
 /// Variables of this process that its programs do not inherit: secrets come in them.
@@ -376,8 +413,9 @@ mod tests {
     fn a_program_that_does_not_end_is_killed_with_its_children() {
         let system = System::machine().within(Duration::from_millis(300));
         let mark = format!("7{}", std::process::id());
-        let failure = system.run(&sh(&format!("sleep {mark} & sleep {mark}"))).unwrap_err();
+        let failure = system.run(&sh(&format!("echo begun; sleep {mark} & sleep {mark}"))).unwrap_err();
         assert!(failure.reason.contains("did not end within its timeout"), "{}", failure.reason);
+        assert_eq!(failure.details[0].text, "begun", "what it said until then is shown");
         thread::sleep(Duration::from_millis(50));
         let left = Command::new("pgrep").args(["-xf", &format!("sleep {mark}")]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&left.stdout), "");
@@ -394,6 +432,7 @@ mod tests {
         let begun = Instant::now();
         let output = System::machine().run(&sh("sleep 5 & echo started")).unwrap();
         assert!(output.succeeded());
+        assert_eq!(output.stdout, "started\n");
         assert!(begun.elapsed() < Duration::from_secs(4));
     }
 
@@ -411,5 +450,7 @@ mod tests {
     fn much_output_is_cut_in_the_middle_and_read_to_its_end() {
         let output = System::machine().run(&sh("yes | head -c 3000000; echo; echo last")).unwrap();
         assert!(output.stdout.len() <= OUTPUT_CAP && output.stdout.ends_with("last\n"));
+        let whole = System::machine().run(&sh("yes | head -c 3000000").whole_output()).unwrap();
+        assert_eq!(whole.stdout.len(), 3_000_000);
     }
 }

@@ -95,6 +95,12 @@ impl Facts {
     }
 }
 
+/// The `package_manager` of `Facts`, alone.
+pub fn package_manager(system: &System) -> String {
+    let machine = Machine { root: system.root() };
+    kind::package_manager(&machine, &os_release::read(&machine))
+}
+
 /// The machine's files, below a root that tests can move.
 struct Machine<'a> {
     root: &'a Path,

@@ -32,7 +32,8 @@ impl System {
         System { faults: Hook(Some(faults)), ..self }
     }
 
-    pub(super) fn before(&self, operation: &'static str) -> Result<(), Errno> {
+    /// Every operation on the machine that may fail asks this first.
+    pub(crate) fn before(&self, operation: &'static str) -> Result<(), Errno> {
         match &self.faults.0 {
             None => Ok(()),
             Some(faults) => faults.before(operation),

@@ -2,6 +2,8 @@
 //! on the way only where root or the running user made it. What is written appears whole, by
 //! rename, with its owner and mode already set.
 
+mod edit;
+
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::fs::File;
@@ -229,7 +231,8 @@ impl System {
     /// The whole file; for those that are small by nature.
     pub fn read_file(&self, path: &AbsPath) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
-        let read = self.open_file(path)?.read_to_end(&mut bytes);
+        let mut file = self.open_file(path)?;
+        let read = self.before("read").map_err(Into::into).and_then(|()| file.read_to_end(&mut bytes));
         read.map(|_| bytes).map_err(|error| Failure::io(format!("reading {path}"), &error))
     }
 
@@ -251,18 +254,8 @@ impl System {
         approve: impl FnOnce(&str) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let spot = self.spot(path)?;
-        let temporary = spot.temporary_name();
-        let written = spot.write_temporary(&temporary, bytes, access).and_then(|()| {
-            approve(&spot.path_of(&temporary))?;
-            self.before("rename")
-                .and_then(|()| renameat(&spot.directory, &*temporary, &spot.directory, &*spot.name))
-                .map_err(|errno| failure("replacing", path, errno))
-        });
-        if written.is_err() {
-            // What failed is told; the candidate is no use to anybody.
-            let _ = spot.unlink(&temporary, AtFlags::empty());
-        }
-        written
+        let approve = |candidate: &str| approve(&spot.path_of(candidate)).map(|()| true);
+        spot.replace(bytes, access, approve).map(drop)
     }
 
     /// The old content stays under another name beside the file; the new one will have an
@@ -430,6 +423,39 @@ impl Spot<'_> {
         }
         self.system.before("unlink").map_err(removing)?;
         unlinkat(above, name, AtFlags::REMOVEDIR).map_err(removing)
+    }
+
+    pub(super) fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes a candidate, which has the file's name when `is_right` says so of it; whether it has.
+    fn replace(
+        &self,
+        bytes: &[u8],
+        access: Access,
+        is_right: impl FnOnce(&str) -> Result<bool, Failure>,
+    ) -> Result<bool, Failure> {
+        let temporary = self.temporary_name();
+        let placed = self.write_temporary(&temporary, bytes, access).and_then(|()| {
+            if !is_right(&temporary)? {
+                return Ok(false);
+            }
+            self.system
+                .before("rename")
+                .and_then(|()| renameat(&self.directory, &*temporary, &self.directory, &*self.name))
+                .map_err(|errno| failure("replacing", &self.path, errno))?;
+            Ok(true)
+        });
+        if placed != Ok(true) {
+            // What failed is told; the candidate is no use to anybody.
+            let _ = self.unlink(&temporary, AtFlags::empty());
+        }
+        placed
     }
 
     fn unlink(&self, name: &str, flags: AtFlags) -> Result<(), Errno> {

@@ -19,13 +19,14 @@ impl System {
     /// A plain file's is the sha256 of its bytes, as `sha256sum` prints it; a directory's is made
     /// of the names and contents of all that lies below it. Owner, mode and times are no content.
     /// A link stands for the file it leads to; a link to a directory that lies in a directory is
-    /// not entered, and counts by its target.
+    /// not entered, and counts by its target. What git keeps in a `.git` is left out.
     pub fn fingerprint(&self, path: &AbsPath) -> Result<String, Failure> {
         self.fingerprint_at(&self.locate(path), true)
     }
 
     fn fingerprint_at(&self, path: &Path, enters_linked: bool) -> Result<String, Failure> {
         let failed = |error: std::io::Error| Failure::io(format!("reading {}", path.display()), &error);
+        self.before("stat").map_err(|errno| failed(errno.into()))?;
         let Some(itself) = found(fs::symlink_metadata(path)).map_err(failed)? else {
             return Ok(ABSENT.to_owned());
         };
@@ -50,6 +51,7 @@ impl System {
             // Reading a pipe or a device takes something from it, or never ends.
             return Ok("special".to_owned());
         }
+        self.before("read").map_err(|errno| failed(errno.into()))?;
         let mut file = File::open(path).map_err(failed)?;
         let (mut digest, mut block) = (Sha256::new(), vec![0; 64 * 1024]);
         loop {
@@ -65,8 +67,10 @@ impl System {
 
     fn directory_content(&self, path: &Path) -> Result<String, Failure> {
         let failed = |error: std::io::Error| Failure::io(format!("reading {}", path.display()), &error);
+        self.before("list").map_err(|errno| failed(errno.into()))?;
         let entries: Result<Vec<_>, _> = fs::read_dir(path).map_err(failed)?.collect();
         let mut names: Vec<_> = entries.map_err(failed)?.into_iter().map(|entry| entry.file_name()).collect();
+        names.retain(|name| !is_of_the_checkout(name));
         names.sort();
         let mut digest = Sha256::new();
         for name in names {
@@ -90,13 +94,25 @@ impl System {
     }
 }
 
-/// None for what is not there, a file in the place of a parent directory among it.
+/// None for what is not there.
 fn found(metadata: std::io::Result<Metadata>) -> std::io::Result<Option<Metadata>> {
     match metadata {
         Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if leads_to_nothing(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// There is nothing: no such file, one in the place of a parent directory, or links that lead in a
+/// circle.
+pub(crate) fn leads_to_nothing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+/// A checkout's content is its files: what git keeps beside them changes with every fetch.
+pub(crate) fn is_of_the_checkout(name: &std::ffi::OsStr) -> bool {
+    name == ".git"
 }
 
 #[cfg(test)]
@@ -121,6 +137,9 @@ mod tests {
         assert_eq!(fingerprint(root.path(), "/link"), of_hello);
         assert_eq!(fingerprint(root.path(), "/none"), ABSENT);
         assert_eq!(fingerprint(root.path(), "/f/below"), ABSENT);
+        symlink("ring", root.path().join("ring")).unwrap();
+        assert!(fingerprint(root.path(), "/ring").starts_with("link:"));
+        assert_eq!(fingerprint(root.path(), "/ring/below"), ABSENT);
     }
 
     #[test]

@@ -7,6 +7,8 @@ pub mod facts;
 pub mod faults;
 pub mod files;
 pub mod fingerprint;
+pub mod kernel;
+pub mod leftovers;
 pub mod processes;
 pub mod readings;
 pub mod tools;
@@ -24,6 +26,7 @@ pub struct System {
     deadline: Instant,
     faults: faults::Hook,
     readings: readings::Readings,
+    programs: leftovers::Programs,
     /// When this operation was asked for; None: it shares no reading with others.
     asked: Option<Instant>,
 }
@@ -42,6 +45,7 @@ impl System {
             deadline,
             faults: faults::Hook::default(),
             readings: readings::Readings::default(),
+            programs: leftovers::Programs::default(),
             asked: None,
         }
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 use super::System;
 use crate::attribute::AbsPath;
@@ -12,6 +13,65 @@ use crate::attribute::AbsPath;
 pub struct Process {
     pub pid: u32,
     pub argv: Vec<String>,
+}
+
+/// One process, and no later one of its pid. It is known where a pid means something: in its own
+/// boot, and its own pid namespace.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Identity {
+    boot: String,
+    namespace: String,
+    pub pid: u32,
+    start: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Life {
+    Runs,
+    /// It has ended; or is ending, and runs no code any more.
+    Over,
+    /// Of another boot, or of another pid namespace: nobody here can see it.
+    OutOfSight,
+}
+
+impl Identity {
+    pub fn of_this() -> Identity {
+        Identity::of(std::process::id())
+    }
+
+    pub fn of(pid: u32) -> Identity {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        Identity {
+            boot: boot.trim().to_owned(),
+            namespace: namespace.to_string_lossy().into_owned(),
+            pid,
+            start: System::machine().start_ticks(pid).unwrap_or_default(),
+        }
+    }
+
+    pub fn life(&self) -> Life {
+        let now = Identity::of(self.pid);
+        if self.namespace.is_empty() || (&now.boot, &now.namespace) != (&self.boot, &self.namespace) {
+            return Life::OutOfSight;
+        }
+        match std::fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
+            Ok(stat) if now.start == self.start && !is_ending(&stat) => Life::Runs,
+            Ok(_) => Life::Over,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Life::Over,
+            Err(_) => Life::OutOfSight,
+        }
+    }
+
+    /// It was seen before a boot of this machine, or of one of its name.
+    pub fn is_of_another_boot(&self) -> bool {
+        self.boot != Identity::of(self.pid).boot
+    }
+}
+
+/// A zombie, though a thread of it may hang in a system call and hold on to what it has open.
+fn is_ending(stat: &str) -> bool {
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X', 'x']))
 }
 
 impl System {
@@ -35,6 +95,20 @@ impl System {
             status.is_ok_and(|status| uids_in(&status).any(|one| one == uid))
         };
         self.processes().into_iter().filter(runs_as).collect()
+    }
+
+    /// Whether the process was started by this one, or by one that it started.
+    pub fn is_descendant(&self, pid: u32) -> bool {
+        let mut pid = pid;
+        while pid > 1 {
+            let stat = std::fs::read_to_string(self.root().join(format!("proc/{pid}/stat")));
+            match stat.ok().as_deref().and_then(parent_in) {
+                Some(parent) if parent == std::process::id() => return true,
+                Some(parent) if parent != pid => pid = parent,
+                _ => return false,
+            }
+        }
+        false
     }
 
     /// Since the boot, in hundredths of a second: with the pid, it tells a process from a later
@@ -62,6 +136,12 @@ impl System {
 fn uids_in(status: &str) -> impl Iterator<Item = u32> {
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
     line.split_whitespace().filter_map(|uid| uid.parse().ok())
+}
+
+/// Field 4.
+fn parent_in(stat: &str) -> Option<u32> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Field 22; the second, the program's name, may hold spaces and parentheses.
@@ -92,6 +172,42 @@ mod tests {
         assert!(System::machine().processes_of(u32::MAX - 1).is_empty());
         let status = "Name:\tx\nUid:\t1000\t0\t1000\t1001\nGid:\t5\t5\t5\t5\n";
         assert_eq!(uids_in(status).collect::<Vec<_>>(), [1000, 0, 1000, 1001]);
+    }
+
+    #[test]
+    fn a_process_is_told_from_one_that_has_ended_and_from_a_later_one_of_its_pid() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let sleeps = Identity::of(child.id());
+        assert_eq!((Identity::of_this().life(), sleeps.life()), (Life::Runs, Life::Runs));
+        let later = Identity { start: sleeps.start + 1, ..sleeps.clone() };
+        assert_eq!(later.life(), Life::Over);
+        let elsewhere = Identity { boot: "another".into(), ..sleeps.clone() };
+        assert_eq!((elsewhere.life(), elsewhere.is_of_another_boot()), (Life::OutOfSight, true));
+        child.kill().unwrap();
+        let end = std::time::Instant::now() + Duration::from_secs(5);
+        while sleeps.life() == Life::Runs {
+            assert!(std::time::Instant::now() < end, "a zombie runs no code");
+        }
+        child.wait().unwrap();
+        assert_eq!(sleeps.life(), Life::Over);
+        assert_eq!(Identity::default().life(), Life::OutOfSight);
+    }
+
+    #[test]
+    fn what_this_process_has_started_is_told_from_what_others_have() {
+        let mut shell = std::process::Command::new("sh");
+        let shell = shell.args(["-c", "sleep 60 & echo $!; wait"]);
+        let mut shell = shell.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.as_mut().unwrap()), &mut line)
+            .unwrap();
+        let grandchild: u32 = line.trim().parse().unwrap();
+        let system = System::machine();
+        assert!(system.is_descendant(shell.id()) && system.is_descendant(grandchild));
+        assert!(!system.is_descendant(1) && !system.is_descendant(std::process::id()));
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        std::process::Command::new("kill").arg(grandchild.to_string()).status().unwrap();
     }
 
     #[test]

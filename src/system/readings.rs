@@ -2,6 +2,7 @@
 //! the package database for two hundred packages. Nobody is given what was read before he asked.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -46,7 +47,7 @@ pub(super) struct Readings {
 
 #[derive(Default)]
 struct Turns {
-    taken: Mutex<BTreeSet<&'static str>>,
+    taken: Mutex<BTreeSet<Cow<'static, str>>>,
     given_back: Condvar,
 }
 
@@ -142,10 +143,11 @@ impl System {
 
     /// Waits until nobody else on this machine holds the turn of this name: for what does not
     /// bear company (`dpkg`, `useradd`, daemon-reload). It is given back when the value is dropped.
-    pub fn turn(&self, name: &'static str) -> Result<Turn, Failure> {
+    pub fn turn(&self, name: impl Into<Cow<'static, str>>) -> Result<Turn, Failure> {
+        let name = name.into();
         let turns = Arc::clone(&self.readings.turns);
         let mut taken = guard(&turns.taken);
-        while taken.contains(name) {
+        while taken.contains(&name) {
             let left = self.time_left();
             if left.is_zero() {
                 return Err(Failure::new(format!(
@@ -156,7 +158,7 @@ impl System {
             let pause = left.min(Duration::from_secs(1));
             taken = turns.given_back.wait_timeout(taken, pause).unwrap_or_else(PoisonError::into_inner).0;
         }
-        taken.insert(name);
+        taken.insert(name.clone());
         drop(taken);
         Ok(Turn { turns, name })
     }
@@ -171,12 +173,12 @@ impl Read {
 /// Somebody's turn, while it lasts.
 pub struct Turn {
     turns: Arc<Turns>,
-    name: &'static str,
+    name: Cow<'static, str>,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        guard(&self.turns.taken).remove(self.name);
+        guard(&self.turns.taken).remove(&self.name);
         self.turns.given_back.notify_all();
     }
 }

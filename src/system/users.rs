@@ -5,8 +5,6 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
-use rustix::io::Errno;
-
 use super::System;
 use super::commands::Invocation;
 use crate::failure::Failure;
@@ -66,9 +64,7 @@ impl System {
     pub(super) fn lines_of(&self, database: &'static str) -> Result<Arc<str>, Failure> {
         self.shared(database, || {
             let path = self.root().join("etc").join(database);
-            let told = |errno: Errno| Failure::io(format!("reading /etc/{database}"), &errno.into());
-            self.before("read accounts").map_err(told)?;
-            match std::fs::read(path) {
+            match self.before("read").map_err(Into::into).and_then(|()| std::fs::read(path)) {
                 Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into()),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok("".into()),
                 Err(error) => Err(Failure::io(format!("reading /etc/{database}"), &error)),

@@ -23,6 +23,9 @@ ok "names for the controller" "$lab" net getent hosts dom0
 ok "admin: sudo, doas" on -l admin a '[ $(id -u) = 1000 ] && sudo -n true && doas -n true'
 ok "nothing failed at boot" on a 'systemctl is-system-running --wait'
 ok "tmpfs inside" on a 'mkdir -p /mnt/t && mount -t tmpfs -o noexec,size=1M tmpfs /mnt/t && ! dd if=/dev/zero of=/mnt/t/f bs=1M count=2 2>/dev/null'
+ok "net parameters of its own" on a 'echo 77 >/proc/sys/net/ipv4/ip_default_ttl'
+ok "not: the machine's" grep -q 77 /proc/sys/net/ipv4/ip_default_ttl
+ok "not: any other parameter" on a 'echo 77 >/proc/sys/vm/swappiness'
 ok "a host is off until it is booted" "$lab" root vps0 test -e /etc/os-release
 ok "put, while it is off" "$lab" put vps0 "$HERE/lab.sh" /opt/x/y 600
 on a 'echo "@reboot root touch /root/cron-saw-a-boot" >/etc/cron.d/r; cat /proc/sys/kernel/random/boot_id >/root/boot'

@@ -126,8 +126,10 @@ _init() {  # in the host's own namespaces: lay out the machine, then become its 
   mount -t tmpfs -o mode=1777 tmpfs dev/shm; ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
   for n in 0 1 2; do ln -s /proc/self/fd/$n "dev/$(sed -n $((n + 1))p <<<$'stdin\nstdout\nstderr')"; done
   for n in null zero full random urandom tty; do : >dev/$n; mount --bind /dev/$n dev/$n; done
-  # /proc/sys is the whole machine's: a host may read it, and has a boot id of its own
+  # /proc/sys is the whole machine's: a host may read it, and has a boot id of its own. But what it sees of net is its
+  # network namespace's (what is the whole machine's there is not shown, or cannot be written)
   cat proc/sys/kernel/random/uuid >dev/boot_id; mount --bind proc/sys proc/sys; mount -o remount,bind,ro proc/sys
+  mount --bind proc/sys/net proc/sys/net; mount -o remount,bind,rw proc/sys/net
   for n in sysrq-trigger kmsg; do [ ! -e proc/$n ] || mount --bind dev/null proc/$n; done
   mount --bind dev/boot_id proc/sys/kernel/random/boot_id
   if [ "$(cat "$LAB/xen/dom0" 2>/dev/null)" = "$1" ]; then mkdir dev/xen; mount --bind "$LAB/xen/dev" dev/xen; fi

@@ -73,7 +73,7 @@ impl Node for InTurn {
         let Some(to) = &self.to else { return };
         for request in requests {
             let outcome = match &request.operation {
-                Operation::Lock(_) => Outcome::Locked(Ok(())),
+                Operation::Lock(_) | Operation::EndLock(_) => Outcome::Locked(Ok(())),
                 operation => {
                     // As on the wire.
                     let system = self.system.within(Duration::from_secs(20));
@@ -133,7 +133,7 @@ pub fn run(spec: &Spec, root: &Path, purpose: Purpose, way: Way, faults: Option<
         pid: 1,
         since: "now".into(),
         spec: "soak".into(),
-        is_ending: false,
+        ..Holder::default()
     };
     let options = Options { purpose, parallel: 1, wait_lock: Duration::ZERO, holder, plan: None };
     let reports = Mutex::new(BTreeMap::new());

@@ -39,10 +39,40 @@ struct At {
     number: usize,
     seen: AtomicUsize,
     happened: AtomicBool,
+    is_written: AtomicBool,
+    /// A content got its name before it was on the disk: a power cut would leave an empty file.
+    is_hollow: AtomicBool,
+}
+
+impl At {
+    fn new(kind: Kind, number: usize) -> At {
+        let (is_written, is_hollow) = (AtomicBool::new(false), AtomicBool::new(false));
+        At {
+            kind,
+            number,
+            seen: AtomicUsize::new(0),
+            happened: AtomicBool::new(false),
+            is_written,
+            is_hollow,
+        }
+    }
+
+    /// These runs go step by step: a candidate is made, written, synced, renamed.
+    fn watch(&self, operation: &'static str) {
+        match operation {
+            "write" => self.is_written.store(true, Ordering::Relaxed),
+            "create" | "sync" | "unlink" => self.is_written.store(false, Ordering::Relaxed),
+            "rename" if self.is_written.load(Ordering::Relaxed) => {
+                self.is_hollow.store(true, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Faults for At {
     fn before(&self, operation: &'static str) -> Result<(), Errno> {
+        self.watch(operation);
         let number = self.seen.fetch_add(1, Ordering::Relaxed);
         if number < self.number {
             return Ok(());
@@ -83,9 +113,12 @@ fn one(
     let root: &Path = &place.root;
     tree::build(root, &case.tree);
     let before = tree::look(root);
-    let at = Arc::new(At { kind, number, seen: AtomicUsize::new(0), happened: AtomicBool::new(false) });
+    let at = Arc::new(At::new(kind, number));
     let faults: Arc<dyn Faults> = Arc::clone(&at) as Arc<dyn Faults>;
     engine::run(spec, root, Purpose::Apply, Way::InTurn(1), Some(faults));
+    if at.is_hollow.load(Ordering::Relaxed) {
+        return Err("a file was put in its place before its content was on the disk".to_owned());
+    }
     if !at.happened.load(Ordering::Relaxed) {
         return Ok(false);
     }

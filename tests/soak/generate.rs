@@ -40,10 +40,17 @@ impl Case {
         // what is there already.
         let says = |word: &str| items.iter().any(|item| item.contains(word));
         let (recurses, purges) = (says("recurse:"), says("purge:"));
-        if rng.one_in(6) && !recurses {
+        if rng.one_in(5) && !recurses {
+            let around = Around { declared: &taken, purges };
             for number in 0..=rng.below(2) {
-                items.push(command(rng, number, &taken, purges));
+                let of_label = OF_LABELS[rng.below(OF_LABELS.len())];
+                items.push(of_label(rng, number, &around));
             }
+        }
+        // Nor does one watch a directory in which another makes what it does not say.
+        let makes_unsaid = |item: &String| item.contains("unless:") || item.contains("only_if: \"test");
+        if items.iter().any(makes_unsaid) {
+            items.retain(|item| !item.contains("on_change_of:"));
         }
         Case { tree, items }
     }
@@ -96,67 +103,114 @@ fn tree(rng: &mut Rng) -> Vec<String> {
     lines
 }
 
+/// A type whose name is a path: how often it comes, beside the others, and the lines that it says of
+/// itself. A new one is a line here and an arm of `oracle::wrong`.
+type OfPath = (usize, &'static str, fn(&mut Rng) -> Vec<String>);
+
+const OF_PATHS: &[OfPath] = &[(2, "directory", directory), (2, "file", file), (1, "symlink", symlink)];
+
+/// What stands beside them: commands, and types whose name is a label. Each is given its number and
+/// the paths that are declared.
+type OfLabel = fn(&mut Rng, usize, &Around) -> String;
+
+const OF_LABELS: &[OfLabel] = &[command, command, command_on_change];
+
+/// What is around an item that is made last.
+struct Around<'a> {
+    declared: &'a [String],
+    purges: bool,
+}
+
 fn item(rng: &mut Rng, path: &str) -> String {
-    let kind = ["directory", "directory", "file", "file", "symlink"][rng.below(5)];
-    let mut text = format!("  - {kind}: \"{path}\"\n");
-    let mut say = |line: String| text.push_str(&format!("    {line}\n"));
-    if !rng.one_in(3) {
-        say("force: true".into());
-    }
-    if rng.one_in(4) {
-        say("state: absent".into());
-        if !rng.one_in(30) {
-            return text;
+    let mut chosen = rng.below(OF_PATHS.iter().map(|(often, ..)| often).sum());
+    let is_it = |(often, ..): &&OfPath| match chosen.checked_sub(*often) {
+        Some(rest) => {
+            chosen = rest;
+            false
         }
+        None => true,
+    };
+    let (_, kind, says) = OF_PATHS.iter().find(is_it).expect("the sum of all");
+    let mut lines = vec![format!("- {kind}: \"{path}\"")];
+    if !rng.one_in(3) {
+        lines.push("  force: true".into());
     }
-    if kind == "symlink" {
-        say(format!("target: \"{}\"", rng.pick(TARGETS)));
-        return text;
+    let is_absent = rng.one_in(4);
+    if is_absent {
+        lines.push("  state: absent".into());
     }
-    let mut has_access = false;
+    // What is to be gone has no more to say, mostly.
+    if !is_absent || rng.one_in(30) {
+        lines.extend(says(rng).into_iter().map(|line| format!("  {line}")));
+    }
+    lines.iter().map(|line| format!("  {line}\n")).collect()
+}
+
+fn symlink(rng: &mut Rng) -> Vec<String> {
+    vec![format!("target: \"{}\"", rng.pick(TARGETS))]
+}
+
+fn access(rng: &mut Rng) -> Vec<String> {
+    let mut lines = Vec::new();
     for (word, values) in [("owner", ["web", "db", "0"]), ("group", ["db", "root", "1001"])] {
         if rng.one_in(4) {
-            has_access = true;
-            say(format!("{word}: \"{}\"", rng.pick(&values)));
+            lines.push(format!("{word}: \"{}\"", rng.pick(&values)));
         }
     }
     if rng.one_in(2) {
-        has_access = true;
-        say(format!("mode: {}", rng.pick(MODES)));
+        lines.push(format!("mode: {}", rng.pick(MODES)));
     }
-    if kind == "directory" {
-        if has_access && rng.one_in(3) {
-            say("recurse: true".into());
-        }
-        if rng.one_in(4) {
-            say("purge: true".into());
-        }
-        if rng.one_in(20) {
-            say("tmpfiles: true".into());
-        }
-    } else if !rng.one_in(4) {
+    lines
+}
+
+fn directory(rng: &mut Rng) -> Vec<String> {
+    let mut lines = access(rng);
+    if !lines.is_empty() && rng.one_in(3) {
+        lines.push("recurse: true".into());
+    }
+    if rng.one_in(4) {
+        lines.push("purge: true".into());
+    }
+    if rng.one_in(20) {
+        lines.push("tmpfiles: true".into());
+    }
+    lines
+}
+
+fn file(rng: &mut Rng) -> Vec<String> {
+    let mut lines = access(rng);
+    if rng.one_in(4) {
+        return lines;
+    }
+    if rng.one_in(12) {
+        // One that travels by its hash, and one that is shown without a difference.
+        let length = [5000, 70_000][rng.below(2)];
+        lines.push(format!("content: \"{{{{ 'x' * {length} }}}}\""));
+    } else {
         let content = ["one", "three", "", "a content that is longer than the others are"];
-        say(format!("content: \"{}\"", rng.pick(&content)));
-        if rng.one_in(5) {
-            say("backup: true".into());
-        }
-        if rng.one_in(12) {
-            let test = ["test -f {}", "grep -q one {}"];
-            say(format!("validate: \"{}\"", rng.pick(&test)));
-        }
-        if rng.one_in(10) {
-            say("sensitive: true".into());
-        }
+        lines.push(format!("content: \"{}\"", rng.pick(&content)));
     }
-    text
+    if rng.one_in(5) {
+        lines.push("backup: true".into());
+    }
+    if rng.one_in(12) {
+        let test = ["test -f {}", "grep -q one {}"];
+        lines.push(format!("validate: \"{}\"", rng.pick(&test)));
+    }
+    if rng.one_in(10) {
+        lines.push("sensitive: true".into());
+    }
+    lines
 }
 
 /// In a directory of its own or beside the others: what it makes is called `made`, what it
 /// removes `old`.
-fn command(rng: &mut Rng, number: usize, taken: &[String], purges: bool) -> String {
-    let directory = if taken.is_empty() || rng.one_in(2) { "/t" } else { &taken[rng.below(taken.len())] };
+fn command(rng: &mut Rng, number: usize, around: &Around) -> String {
+    let Around { declared, purges } = around;
+    let directory =
+        if declared.is_empty() || rng.one_in(2) { "/t" } else { &declared[rng.below(declared.len())] };
     let (made, old) = (format!("{directory}/made{number}"), format!("{directory}/a/old{number}"));
-    match if purges { rng.below(2) } else { rng.below(4) } {
+    match if *purges { rng.below(2) } else { rng.below(4) } {
         0 => format!("  - command: \"touch 'ROOT{made}'\"\n    creates: \"{made}\"\n"),
         1 => format!("  - command: \"rm -f 'ROOT{old}'\"\n    removes: \"{old}\"\n"),
         2 => format!(
@@ -166,4 +220,18 @@ fn command(rng: &mut Rng, number: usize, taken: &[String], purges: bool) -> Stri
             "  - command: \"rm -f 'ROOT{old}'\"\n    directory: \"{directory}\"\n    only_if: \"test -e 'ROOT{old}'\"\n"
         ),
     }
+}
+
+/// For each content of a path, whatever becomes of it, and with other guards.
+fn command_on_change(rng: &mut Rng, number: usize, around: &Around) -> String {
+    let declared = around.declared;
+    let of =
+        if declared.is_empty() || rng.one_in(4) { "/keep/d/a" } else { &declared[rng.below(declared.len())] };
+    let made = format!("/t/made{number}");
+    let more = match rng.below(4) {
+        0 => format!("    creates: \"{made}\"\n"),
+        1 => "    only_if: \"true\"\n".to_owned(),
+        _ => String::new(),
+    };
+    format!("  - command: \"touch 'ROOT{made}'\"\n    on_change_of: \"{of}\"\n{more}")
 }

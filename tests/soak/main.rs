@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use generate::Case;
 use rng::Rng;
-use round::{Place, Round};
+use round::{Foresight, Place, Round};
 
 /// Once in so many rounds every operation of the run fails in turn.
 const FAULTY: u64 = 6;
@@ -28,12 +28,35 @@ struct Tally {
     tangled: AtomicUsize,
     partial: AtomicUsize,
     faults: AtomicUsize,
+    as_planned: AtomicUsize,
+    open: AtomicUsize,
+    otherwise: AtomicUsize,
     violations: Mutex<Vec<String>>,
+}
+
+impl Tally {
+    /// Counts; what was not foreseen is given back.
+    fn take(&self, foresight: Foresight) -> Option<String> {
+        self.as_planned.fetch_add(foresight.as_planned, Ordering::Relaxed);
+        self.open.fetch_add(foresight.open, Ordering::Relaxed);
+        self.otherwise.fetch_add(foresight.otherwise, Ordering::Relaxed);
+        foresight.surprise
+    }
+
+    /// `plan fidelity 100 % (812 resources as planned, 0 otherwise, 30 not known before)`.
+    fn fidelity(&self) -> String {
+        let [good, bad, open] =
+            [&self.as_planned, &self.otherwise, &self.open].map(|count| count.load(Ordering::Relaxed));
+        let percent = 100.0 * good as f64 / (good + bad).max(1) as f64;
+        format!(
+            "plan fidelity {percent} % ({good} resources as planned, {bad} otherwise, {open} not known before)"
+        )
+    }
 }
 
 /// Everything that is asked of one case. How many faults it went through.
 fn judge(place: &Place, case: &Case, seed: u64, tally: &Tally) -> Result<(), String> {
-    match round::round(place, case, seed)? {
+    match round::round(place, case, seed, tally)? {
         Round::Refused => tally.refused.fetch_add(1, Ordering::Relaxed),
         Round::Tangled => tally.tangled.fetch_add(1, Ordering::Relaxed),
         Round::Partial => tally.partial.fetch_add(1, Ordering::Relaxed),
@@ -134,17 +157,18 @@ fn every_spec_converges_from_every_start_whatever_happens() {
             });
         }
     });
-    let violations = tally.violations.into_inner().unwrap();
+    let violations = std::mem::take(&mut *tally.violations.lock().unwrap());
     let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
     eprintln!(
         "soak: {} rounds from seed {first} ({} refused by validation, {} tangled by links, {} with failures that were planned), \
-         {} faults, {} violations, in {} s",
+         {} faults, {} violations, {}, in {} s",
         count(&tally.rounds),
         count(&tally.refused),
         count(&tally.tangled),
         count(&tally.partial),
         count(&tally.faults),
         violations.len(),
+        tally.fidelity(),
         begun.elapsed().as_secs(),
     );
     assert!(violations.is_empty(), "{}", violations.join("\n\n"));

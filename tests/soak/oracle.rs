@@ -1,7 +1,7 @@
 //! A second opinion: what the declared state is, and what a run may touch, read from the files
 //! without the engine's own checks.
 
-use converge::attribute::{AbsPath, Mode};
+use converge::attribute::{AbsPath, Mode, Trigger};
 use converge::resource::AnyResource;
 use converge::resource::common::Presence;
 use converge::spec::Spec;
@@ -127,12 +127,34 @@ pub fn has_all_parents(spec: &Spec, before: &Snapshot) -> bool {
     })
 }
 
+/// With every declared link in its place, though another resource may have put something there.
+pub fn with_declared_links(spec: &Spec, after: &Snapshot) -> Snapshot {
+    let mut with_links = after.clone();
+    for item in &spec.items {
+        if let AnyResource::Symlink(link) = &item.resource
+            && let (Presence::Present, Some(target)) = (&link.state, &link.target)
+            && let Some(like) = after.values().next()
+        {
+            let entry = Entry { kind: 'l', content: target.clone().into_bytes(), ..like.clone() };
+            with_links.insert(link.path.to_string(), entry);
+        }
+    }
+    with_links
+}
+
 /// Whether links make two declared paths meet that are apart as they are written: no spec can
 /// say then which of them is right.
 pub fn meet_by_links(spec: &Spec, snapshot: &Snapshot) -> bool {
-    let created = spec.items.iter().filter_map(|item| match &item.resource {
-        AnyResource::Command(it) => it.creates.first().or(it.directory.as_ref()),
+    let of_commands = spec.items.iter().filter_map(|item| match &item.resource {
+        AnyResource::Command(it) => Some(it),
         _ => None,
+    });
+    let created = of_commands.flat_map(|it| {
+        let watched = it.on_change_of.iter().filter_map(|trigger| match trigger {
+            Trigger::Path(path) => Some(path),
+            Trigger::Reference(_) => None,
+        });
+        it.creates.first().or(it.directory.as_ref()).into_iter().chain(watched)
     });
     let paths: Vec<&AbsPath> =
         spec.items.iter().filter_map(|item| path_of(&item.resource)).chain(created).collect();
@@ -240,6 +262,8 @@ pub fn touched(spec: &Spec, before: &Snapshot, after: &Snapshot) -> Option<Strin
     let is_about = |path: &str| {
         declared.iter().any(|(top, _)| top == path)
             || path.starts_with("/etc/tmpfiles.d/")
+            // What commands were last run for.
+            || path.starts_with("/var")
             || path.contains("/made")
             || path.contains("/old")
     };

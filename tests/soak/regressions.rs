@@ -3,7 +3,7 @@
 
 use crate::generate::Case;
 use crate::round::{self, Place, Round};
-use crate::{faults, number};
+use crate::{Tally, faults, number};
 
 fn judge(name: &str, tree: &[&str], items: &[&str]) {
     if !rustix::process::geteuid().is_root() || number("SOAK_SEED").is_some() {
@@ -16,7 +16,7 @@ fn judge(name: &str, tree: &[&str], items: &[&str]) {
     };
     // Some orders of what may come in any.
     for seed in 0..8 {
-        let end = match round::round(&place, &case, seed) {
+        let end = match round::round(&place, &case, seed, &Tally::default()) {
             Err(wrong) => panic!("{wrong}\n{}", case.shown()),
             Ok(Round::Whole { end }) => end,
             Ok(_) => continue,
@@ -39,7 +39,7 @@ fn what_lies_in_a_directory_goes_before_it() {
         tree: vec!["d 755 0:0 /t/a".into(), "f 644 0:0 /t/a/f|x".into()],
         items: ["directory: /t/a", "file: /t/a/f"].map(|it| format!("  - {it}\n    state: absent\n")).into(),
     };
-    let round = round::round(&place, &case, 1).unwrap();
+    let round = round::round(&place, &case, 1, &Tally::default()).unwrap();
     assert!(matches!(round, Round::Whole { .. }), "it holds in the end");
 }
 
@@ -118,6 +118,27 @@ regressions! {
     // seed 2212
     links_in_a_circle_lead_to_nothing:
         [], ["symlink: /t/b\ntarget: b", "command: \"rm -f 'ROOT/t/b/a/old0'\"\nremoves: /t/b/a/old0"];
+    // seed 1009777
+    what_lies_behind_two_links_waits_for_both:
+        [],
+        [
+            "directory: /t/b",
+            "symlink: /t/a\ntarget: /t/b/a",
+            "symlink: /t/b/a\ntarget: /keep/d",
+            "file: /t/a/a"
+        ];
+    // seed 2000040
+    what_a_command_makes_in_a_directory_comes_before_what_watches_that:
+        ["d 644 0:0 /t/a"],
+        [
+            "command: \"touch 'ROOT/t/made1'\"\non_change_of: /t/a",
+            "command: \"touch 'ROOT/t/a/made0'\"\ncreates: /t/a/made0",
+            "file: /t/a/f\ncontent: x"
+        ];
+    // seed 280
+    a_file_is_no_directory_to_run_a_command_in:
+        [],
+        ["file: /t/b", "command: \"rm -f 'ROOT/t/b/a/old0'\"\ndirectory: /t/b\nonly_if: \"test -e 'ROOT/t/b/a/old0'\""];
     // Two threads made the same missing parent.
     directories_with_a_parent_in_common_are_made_side_by_side:
         [], ["directory: /t/p/q/a", "directory: /t/p/q/b", "directory: /t/p/q/c", "directory: /t/p/q/d"];

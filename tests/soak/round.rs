@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use converge::event::{ResourceReport, Status};
-use converge::resource::Action;
 use converge::run::Purpose;
 use converge::spec::Spec;
 
+use crate::Tally;
 use crate::engine::{self, Told, Way, is_settled};
 use crate::generate::Case;
 use crate::oracle;
@@ -60,7 +60,7 @@ macro_rules! must {
     };
 }
 
-pub fn round(place: &Place, case: &Case, seed: u64) -> Result<Round, String> {
+pub fn round(place: &Place, case: &Case, seed: u64, tally: &Tally) -> Result<Round, String> {
     let root = &place.root;
     let mut rng = Rng::new(seed ^ 0x5EED);
     let Ok(spec) = place.load(case) else { return Ok(Round::Refused) };
@@ -73,10 +73,12 @@ pub fn round(place: &Place, case: &Case, seed: u64) -> Result<Round, String> {
     let applied = engine::run(&spec, root, Purpose::Apply, Way::InTurn(rng.next()), None);
     let after = tree::look(root);
     must!("what is not declared is untouched", oracle::touched(&spec, &before, &after));
-    if oracle::meet_by_links(&spec, &before) || oracle::meet_by_links(&spec, &after) {
+    let with_links = oracle::with_declared_links(&spec, &after);
+    if [&before, &after, &with_links].iter().any(|there| oracle::meet_by_links(&spec, there)) {
         return Ok(Round::Tangled);
     }
-    must!("plan is apply", surprise(&planned, &applied));
+    let foresight = foresight(&planned, &applied);
+    must!("plan is apply", tally.take(foresight));
     must!("it is as declared", oracle::not_as_declared(&spec, &applied, &before, &after));
     must!("nothing is left lying about", leftover(&after));
 
@@ -141,41 +143,63 @@ pub fn leftover(snapshot: &Snapshot) -> Option<String> {
     snapshot.keys().find(|path| path.ends_with(".converge")).map(|path| format!("{path} is left over"))
 }
 
-/// Where apply did what the plan did not say.
-fn surprise(planned: &Told, applied: &Told) -> Option<String> {
-    planned.resources.iter().find_map(|(id, plan)| {
+/// What became of what a plan said of each resource.
+#[derive(Default)]
+pub struct Foresight {
+    pub as_planned: usize,
+    /// The plan said that it cannot be known, and until what.
+    pub open: usize,
+    pub otherwise: usize,
+    pub surprise: Option<String>,
+}
+
+/// Apply against what the plan said.
+fn foresight(planned: &Told, applied: &Told) -> Foresight {
+    let mut foresight = Foresight::default();
+    for (id, plan) in &planned.resources {
         let apply = &applied.resources[id];
-        let same = match (plan.status, apply.status) {
-            (Status::Unknown, _) => plan.is_predicted,
-            // What its guards will say after a change below it only the run can tell.
-            _ if id.contains("/command:") && plan.is_predicted => true,
-            // As saved plans are held to: what it was may differ where it is predicted.
-            (Status::Changed, Status::Changed) if plan.is_predicted => {
-                let to = |report| {
-                    changes(report)
-                        .into_iter()
-                        .map(|(word, _, to)| (word.to_owned(), to.map(str::to_owned)))
-                        .collect::<Vec<_>>()
-                };
-                to(plan) == to(apply)
-            }
-            (Status::Changed, Status::Changed) => changes(plan) == changes(apply),
-            // What is to go has gone with what it lay in (`purge`).
-            (Status::Changed, Status::Ok) => plan.is_predicted && plan.action == Some(Action::Remove),
-            (Status::Failed, Status::Failed) => true,
-            // A plan cannot know what a command or a tool will say.
-            (Status::Changed, Status::Failed) => apply.action.is_some(),
-            // What it stands on has failed so.
-            (Status::Changed | Status::Ok, Status::Skipped) => stands_on_failed_action(applied, apply),
-            (plan, apply) => plan == apply,
-        };
-        (!same).then(|| {
+        // Or stands on what could not be known, and turned out not to hold.
+        let root = apply.because_of.as_ref().and_then(|root| planned.resources.get(root));
+        let is_on_sand = plan.is_predicted && root.is_some_and(|root| root.status == Status::Unknown);
+        if plan.status == Status::Unknown && plan.is_predicted || is_on_sand {
+            foresight.open += 1;
+        } else if is_as_planned(plan, apply, applied) {
+            foresight.as_planned += 1;
+        } else {
+            foresight.otherwise += 1;
             let told = |report: &ResourceReport| {
                 format!("{} {:?} ({:?})", report.status.word(), changes(report), report.reason)
             };
-            format!("{id} was planned as {} and applied as {}", told(plan), told(apply))
-        })
-    })
+            foresight.surprise.get_or_insert_with(|| {
+                format!("{id} was planned as {} and applied as {}", told(plan), told(apply))
+            });
+        }
+    }
+    foresight
+}
+
+fn is_as_planned(plan: &ResourceReport, apply: &ResourceReport, applied: &Told) -> bool {
+    match (plan.status, apply.status) {
+        // As saved plans are held to: what it was may differ where it is predicted.
+        (Status::Changed, Status::Changed) if plan.is_predicted => {
+            let to = |report| {
+                changes(report)
+                    .into_iter()
+                    // For which of several contents nobody could see then.
+                    .filter(|(word, ..)| *word != "on_change_of")
+                    .map(|(word, _, to)| (word.to_owned(), to.map(str::to_owned)))
+                    .collect::<Vec<_>>()
+            };
+            to(plan) == to(apply)
+        }
+        (Status::Changed, Status::Changed) => changes(plan) == changes(apply),
+        (Status::Failed, Status::Failed) => true,
+        // A plan cannot know what a command or a tool will say.
+        (Status::Changed, Status::Failed) => apply.action.is_some(),
+        // What it stands on has failed so.
+        (Status::Changed | Status::Ok, Status::Skipped) => stands_on_failed_action(applied, apply),
+        (plan, apply) => plan == apply,
+    }
 }
 
 fn stands_on_failed_action(applied: &Told, skipped: &ResourceReport) -> bool {

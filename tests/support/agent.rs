@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use converge::resource::{AnyResource, Check, Detail, Failure, Needed};
+use converge::resource::{AnyResource, Check, Detail, Failure, Needed, Thing};
 use converge::wire::{self, Hello, MAGIC, Operation, Outcome, Reply, Request};
 
 /// Where the tests put the agent.
@@ -19,6 +19,8 @@ pub struct Host {
     shell: Vec<String>,
     /// One sign-in for all lines: a handshake costs more than most of them.
     session: Mutex<Option<Session>>,
+    /// A command of the host that runs another one, and what it runs is run by.
+    wrapper: Option<String>,
 }
 
 struct Session {
@@ -45,7 +47,7 @@ pub fn named_host(variable: &str) -> Option<Host> {
     match std::env::var(variable) {
         Ok(shell) if !shell.trim().is_empty() => {
             let shell = shell.split_whitespace().map(str::to_owned).collect();
-            Some(Host { shell, session: Mutex::default() })
+            Some(Host { shell, session: Mutex::default(), wrapper: None })
         }
         _ => {
             eprintln!("skipped: {variable} names no host (tests/lab/lab.sh ssh HOST)");
@@ -57,8 +59,17 @@ pub fn named_host(variable: &str) -> Option<Host> {
 impl Host {
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new(&self.shell[0]);
-        command.args(&self.shell[1..]).arg(line);
+        command.args(&self.shell[1..]);
+        match &self.wrapper {
+            Some(wrapper) => command.arg(format!("{wrapper} sh -c {}", converge::attribute::quote(line))),
+            None => command.arg(line),
+        };
         command
+    }
+
+    /// The same host as it is seen by what `wrapper` runs, as in `nsenter -u -t PID`.
+    pub fn inside(&self, wrapper: &str) -> Host {
+        Host { shell: self.shell.clone(), session: Mutex::default(), wrapper: Some(wrapper.to_owned()) }
     }
 
     /// Runs a shell line there: its exit code and all it said.
@@ -84,21 +95,39 @@ impl Host {
 
     /// An agent on it, pushed where it is not there yet.
     pub fn agent(&self) -> Agent {
-        self.agent_by("")
+        self.push();
+        Agent::on(self.command(PLACE))
     }
 
-    /// The same, started by a shell's words before its path: `env LANG=… `.
-    pub fn agent_by(&self, how: &str) -> Agent {
+    /// An agent with these variables, as in `LANG=de_DE.UTF-8`.
+    pub fn agent_with(&self, variables: &str) -> Agent {
+        self.push();
+        Agent::on(self.command(&format!("{variables} {PLACE}")))
+    }
+
+    /// An agent that another user runs.
+    pub fn agent_as(&self, user: &str) -> Agent {
+        self.push();
+        let copy = format!("/var/tmp/converge-agent-of-{user}");
+        self.must(&format!("install -m 755 {PLACE} {copy}"));
+        Agent::on(self.command(&format!("cd /; runuser -u {user} -- {copy}")))
+    }
+
+    fn push(&self) {
+        self.put_program(env!("CARGO_BIN_EXE_converge-agent"), PLACE);
+    }
+
+    /// Puts a program there, where it is not there yet.
+    pub fn put_program(&self, from: &str, place: &str) {
         static PUSH: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let pushing = PUSH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let own = std::fs::read(env!("CARGO_BIN_EXE_converge-agent")).expect("the agent is built");
-        let sum = format!("echo '{}  {PLACE}' | sha256sum -c", converge::attribute::sha256_hex(&own));
+        let own = std::fs::read(from).expect("the program is built");
+        let sum = format!("echo '{}  {place}' | sha256sum -c", converge::attribute::sha256_hex(&own));
         if self.sh(&sum).0 != 0 {
-            self.put(PLACE, &own);
-            self.must(&format!("chmod +x {PLACE}"));
+            self.put(place, &own);
+            self.must(&format!("chmod +x {place}"));
         }
         drop(pushing);
-        Agent::on(self.command(&format!("{how}{PLACE}")))
     }
 }
 
@@ -166,6 +195,16 @@ impl Agent {
         }
     }
 
+    /// Checks all of them in one batch, as a run does.
+    pub fn check_all(&mut self, resources: &[AnyResource]) -> Vec<Result<Check, Failure>> {
+        let checks = resources.iter().map(|resource| Operation::Check(resource.clone())).collect();
+        let checked = |outcome| match outcome {
+            Outcome::Checked(checked) => checked,
+            other => panic!("no answer to a check: {other:?}"),
+        };
+        self.ask_all(checks).into_iter().map(checked).collect()
+    }
+
     /// Makes the changes; what the check after it found.
     pub fn apply(&mut self, resource: &AnyResource, needed: &Needed) -> Result<Check, Failure> {
         match self.ask(Operation::Apply(resource.clone(), needed.clone())) {
@@ -196,16 +235,6 @@ impl Agent {
         self.ask_all(applies).into_iter().map(ended).collect()
     }
 
-    /// All of them in one go.
-    pub fn check_all(&mut self, resources: &[AnyResource]) -> Vec<Result<Check, Failure>> {
-        let checks = resources.iter().map(|resource| Operation::Check(resource.clone())).collect();
-        let checked = |outcome| match outcome {
-            Outcome::Checked(checked) => checked,
-            other => panic!("no answer to a check: {other:?}"),
-        };
-        self.ask_all(checks).into_iter().map(checked).collect()
-    }
-
     fn ask_all(&mut self, operations: Vec<Operation>) -> Vec<Outcome> {
         let first = self.next + 1;
         let numbered = operations.into_iter().enumerate();
@@ -234,6 +263,12 @@ impl Agent {
                     last = self.apply(resource, &needed);
                     applied = Some(needed);
                 }
+                Ok(Check::Needs(needed))
+                    if is_locked(&needed) && applied.is_none() && Instant::now() < end =>
+                {
+                    std::thread::sleep(Duration::from_millis(300));
+                    last = self.check(resource);
+                }
                 Ok(Check::Needs(needed)) => return (applied, Err(format!("still: {needed:?}"))),
                 Ok(Check::Waits(waiting)) if waiting.passing && Instant::now() < end => {
                     std::thread::sleep(Duration::from_secs(1));
@@ -244,6 +279,11 @@ impl Agent {
             }
         }
     }
+}
+
+/// Nothing stands in the way but a lock, which comes free by itself.
+fn is_locked(needed: &Needed) -> bool {
+    needed.lacks.iter().all(|lack| matches!(lack.thing, Thing::Lock(_)))
 }
 
 impl Drop for Agent {

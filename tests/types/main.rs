@@ -4,9 +4,16 @@
 #[allow(dead_code)]
 mod agent;
 mod authorized_key;
+mod block;
 mod cron;
 mod group;
+mod hostname;
+mod line;
+mod many;
+mod package;
 mod symlink;
+mod sysctl;
 mod table;
+mod timezone;
 mod user;
 mod user_bugs;

@@ -67,7 +67,7 @@ fn many_accounts_and_groups_are_made_at_the_same_time_one_after_the_other() {
 fn two_hundred_accounts_to_come_cost_one_question_to_other_sources() {
     let Some(host) = host() else { return };
     host.must("mkdir -p /run/cvg-ask; cd /run/cvg-ask; : > log; printf '#!/bin/sh\\necho $# >> /run/cvg-ask/log\\nexec /usr/bin/getent \"$@\"\\n' > getent; chmod +x getent");
-    let mut agent = host.agent_by("env PATH=/run/cvg-ask:$PATH ");
+    let mut agent = host.agent_with("env PATH=/run/cvg-ask:$PATH");
     let users: Vec<_> = (0..200)
         .map(|n| resource("user", json!({"user": format!("cvg-ask{n}"), "create_home": false})))
         .collect();
@@ -106,7 +106,7 @@ fn a_locale_other_than_c_changes_nothing() {
     host.must("mkdir -p /run/cvg-lc; cd /run/cvg-lc; for t in useradd usermod chpasswd crontab; do
         printf '#!/bin/sh\\n[ \"$LC_ALL\" = C ] && [ -z \"$LANGUAGE\" ] || { echo \"Fehler: nicht gefunden\" >&2; exit 1; }\\nexec %s \"$@\"\\n' \"$(command -v $t)\" > $t; chmod +x $t; done");
     let mut agent =
-        host.agent_by("env LC_ALL=de_DE.UTF-8 LANG=de_DE.UTF-8 LANGUAGE=de PATH=/run/cvg-lc:$PATH ");
+        host.agent_with("env LC_ALL=de_DE.UTF-8 LANG=de_DE.UTF-8 LANGUAGE=de PATH=/run/cvg-lc:$PATH");
     let user = resource(
         "user",
         json!({"user": "cvg-lc", "comment": "Jörg Müller", "create_home": false, "password_hash": "*"}),
@@ -129,7 +129,7 @@ fn a_locale_other_than_c_changes_nothing() {
 fn a_missing_tool_is_named_with_the_package_that_has_it() {
     let Some(host) = host() else { return };
     let how = without(&host, "sbin/useradd sbin/usermod sbin/userdel sbin/groupadd bin/crontab", "");
-    let mut agent = host.agent_by(&how);
+    let mut agent = host.agent_with(&how);
     for (word, declared, tool, package) in [
         ("user", json!({"user": "cvg-t"}), "useradd", "passwd"),
         ("group", json!({"group": "cvg-t"}), "useradd", "passwd"),
@@ -160,7 +160,7 @@ fn where_there_is_only_busybox_accounts_are_made_and_removed_and_the_rest_is_ref
         "sbin/user* sbin/group* sbin/chpasswd sbin/adduser sbin/addgroup sbin/deluser sbin/delgroup bin/passwd bin/crontab bin/getent",
         "chmod +x /run/cvg-busybox; cp /run/cvg-busybox sbin/busybox; for a in adduser addgroup deluser delgroup chpasswd passwd crontab; do ln -s busybox sbin/$a; done",
     );
-    let mut agent = host.agent_by(&how);
+    let mut agent = host.agent_with(&how);
     let mut make = |word: &str, declared: serde_json::Value| {
         let declared = resource(word, declared);
         let (applied, end) = agent.converge(&declared);
@@ -229,7 +229,7 @@ fn a_password_is_on_no_command_line() {
     host.sh(clear);
     host.must("mkdir -p /run/cvg-p; cd /run/cvg-p; for t in useradd usermod chpasswd; do
         printf '#!/bin/sh\\necho \"$0 $*\" >> /run/cvg-p/log\\nexec %s \"$@\"\\n' \"$(command -v $t)\" > $t; chmod +x $t; done");
-    let mut agent = host.agent_by("env PATH=/run/cvg-p:$PATH ");
+    let mut agent = host.agent_with("env PATH=/run/cvg-p:$PATH");
     let hash = format!("$5$saltsalt${}", "x".repeat(43));
     let declared = json!({"user": "cvg-p", "create_home": false, "password_hash": hash, "locked": true});
     assert_eq!(agent.converge(&resource("user", declared)).1, Ok(()));

@@ -1,13 +1,13 @@
 //! The guards of a command: what is to come of it, and what is asked before it runs.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 
 use super::{Command, record};
 use crate::attribute::{AbsPath, CommandLine, Trigger};
 use crate::resource::{Change, Failure};
 use crate::system::System;
 use crate::system::commands::{Invocation, Output};
+use crate::system::fingerprint::leads_to_nothing;
 
 /// What `unless` says.
 pub enum Unless {
@@ -100,20 +100,23 @@ impl Command {
 
 /// Links are followed: a dangling one leads to nothing.
 pub fn is_there(system: &System, path: &AbsPath) -> Result<bool, Failure> {
-    found(path, std::fs::metadata(system.locate(path)).map(drop))
+    found(path, look(system).and_then(|()| std::fs::metadata(system.locate(path)).map(drop)))
 }
 
 /// Not even a dangling link is left.
 fn is_gone(system: &System, path: &AbsPath) -> Result<bool, Failure> {
-    found(path, std::fs::symlink_metadata(system.locate(path)).map(drop)).map(|there| !there)
+    let looked = look(system).and_then(|()| std::fs::symlink_metadata(system.locate(path)).map(drop));
+    found(path, looked).map(|there| !there)
+}
+
+fn look(system: &System) -> std::io::Result<()> {
+    Ok(system.before("stat")?)
 }
 
 fn found(path: &AbsPath, looked: std::io::Result<()>) -> Result<bool, Failure> {
     match looked {
         Ok(()) => Ok(true),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
-        // Links that lead in a circle lead to nothing.
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Ok(false),
+        Err(error) if leads_to_nothing(&error) => Ok(false),
         Err(error) => Err(Failure::io(format!("reading {path}"), &error)),
     }
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::common::{is_false, no_directory, nothing_lacking};
-use super::{Change, Check, Failure, Invalid, Lack, Links, Needed, Resource, Thing};
+use super::{Action, Change, Check, Failure, Invalid, Lack, Links, Needed, Resource, Thing, debt};
 #[cfg(feature = "controller")]
 use crate::attribute::schema::OneOrMany;
 use crate::attribute::{AbsPath, CommandLine, Trigger, one_or_many};
@@ -201,10 +201,17 @@ impl Resource for Command {
         for parent in self.creates.iter().filter_map(AbsPath::parent) {
             links = links.stands_on(Thing::Path(parent), "the directory of what it creates");
         }
+        for path in debt::paths(&self.on_change_of) {
+            links = links.stands_on(Thing::Path(path), "it runs again when that changes");
+        }
         match &self.user {
             Some(user) => links.stands_on(Thing::User(user.clone()), "the user it runs as"),
             None => links,
         }
+    }
+
+    fn brings_more(&self) -> bool {
+        true
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
@@ -225,7 +232,7 @@ impl Resource for Command {
             }
         }
         due.insert(0, Change::new("run", None, Some(self.shown())));
-        Ok(Check::Needs(Needed { action: super::Action::Change, changes: due, lacks }))
+        Ok(Check::Needs(Needed { action: Action::Change, changes: due, lacks }))
     }
 
     fn apply(&self, system: &System, needed: &Needed) -> Result<(), Failure> {
@@ -309,6 +316,24 @@ impl Resource for Command {
 
     fn is_proved_by_apply(&self) -> bool {
         self.always || (self.only_if.is_some() && self.unless.is_none() && !self.has_outcome())
+    }
+
+    fn foreseen(&self, attribute: &str, cause: &str) -> Option<(Action, Vec<Change>)> {
+        (attribute == "on_change_of").then(|| {
+            let run = Change::new("run", None, Some(self.shown()));
+            let change =
+                Change::from_to(attribute, format!("{cause} as it is"), format!("{cause} as it will be"));
+            (Action::Change, vec![run, change])
+        })
+    }
+
+    /// What it leaves of what is there already only a run shows.
+    fn changes_content(&self, needed: &Needed) -> Option<bool> {
+        needed.has("creates").then_some(true)
+    }
+
+    fn asks_commands(&self) -> bool {
+        self.unless.is_some() || self.only_if.is_some()
     }
 
     /// Whatever it creates is its content.

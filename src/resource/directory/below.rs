@@ -93,12 +93,10 @@ fn undeclared_paths(system: &System, directory: &Directory, at: &AbsPath) -> Res
     let mut paths = Vec::new();
     for name in system.list(at)? {
         let inner = at.join(&name);
-        if directory.declared.contains(&inner)
-            || is_backup(at, &name, |file| directory.declared.contains(file))
-        {
+        if has_resource(directory, &inner) || is_backup(at, &name, |file| directory.declared.contains(file)) {
             continue;
         }
-        if directory.declared.iter().any(|declared| declared.is_below(&inner)) {
+        if holds_declared(directory, &inner) {
             if let Seen::There(Meta { kind: Kind::Directory, .. }) = system.see(&inner)? {
                 paths.extend(undeclared_paths(system, directory, &inner)?);
             }
@@ -107,6 +105,24 @@ fn undeclared_paths(system: &System, directory: &Directory, at: &AbsPath) -> Res
         paths.push(inner);
     }
     Ok(paths)
+}
+
+/// It is for its own resource to keep or to remove.
+fn has_resource(directory: &Directory, path: &AbsPath) -> bool {
+    directory.declared.contains(path) || directory.gone.contains(path)
+}
+
+fn holds_declared(directory: &Directory, path: &AbsPath) -> bool {
+    directory.declared.iter().any(|declared| declared.is_below(path))
+}
+
+/// Whether `path` lies in something undeclared, which goes with all that is in it.
+pub fn takes_along(directory: &Directory, path: &AbsPath) -> bool {
+    let mut above: Vec<AbsPath> = path.ancestors().filter(|it| it.is_below(&directory.path)).collect();
+    above.sort();
+    let stays = |it: &AbsPath| has_resource(directory, it);
+    let topmost = above.iter().find(|it| stays(it) || !holds_declared(directory, it));
+    topmost.is_some_and(|it| !stays(it))
 }
 
 /// `NAME.TIME.bak` beside a declared NAME: what `backup: true` keeps.

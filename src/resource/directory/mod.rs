@@ -81,6 +81,11 @@ pub struct Directory {
     #[cfg_attr(feature = "controller", schemars(skip))]
     pub declared: Vec<AbsPath>,
 
+    /// For `purge`: what the spec declares absent below it. Filled in by the loader.
+    #[serde(default, rename = "_gone", skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "controller", schemars(skip))]
+    pub gone: Vec<AbsPath>,
+
     /// Filled in by the loader.
     #[serde(default, rename = "_surroundings", skip_serializing_if = "Surroundings::is_empty")]
     #[cfg_attr(feature = "controller", schemars(skip))]
@@ -195,6 +200,18 @@ impl Resource for Directory {
 
     fn purges(&mut self) -> Option<(AbsPath, &mut Vec<AbsPath>)> {
         self.purge.then(|| (self.path.clone(), &mut self.declared))
+    }
+
+    fn leaves(&mut self) -> Option<&mut Vec<AbsPath>> {
+        self.purge.then_some(&mut self.gone)
+    }
+
+    fn takes_along(&self, path: &AbsPath) -> bool {
+        self.purge && below::takes_along(self, path)
+    }
+
+    fn makes_only_what_it_provides(&self) -> bool {
+        true
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {

@@ -99,7 +99,7 @@ impl<'a> Manager<'a> {
 
     fn show_all(&self, units: &[String]) -> Result<HashMap<String, Shown>, Failure> {
         let argv = ["show", "-p", PROPERTIES, "--"].into_iter().chain(units.iter().map(String::as_str));
-        let output = self.run(&argv.collect::<Vec<_>>())?;
+        let output = self.system.run(&self.invocation(&argv.collect::<Vec<_>>()).whole_output())?;
         if !output.succeeded() {
             return Err(self.refused(&output, format!("asking systemd for {}", units.join(", "))));
         }

@@ -20,6 +20,10 @@ use show::{Phase, Shown};
 pub use manager::Scope;
 pub use name::UnitName;
 
+/// Why it comes after these files.
+const ITS_FILE: &str = "its unit file";
+const ITS_DROP_INS: &str = "its drop-ins";
+
 /// `state: active | inactive`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
@@ -172,7 +176,8 @@ impl Unit {
 
     fn running(shown: &Shown) -> Running {
         let begun = if shown.main_since.is_zero() { shown.active_since } else { shown.main_since };
-        Running { identity: shown.invocation.clone(), since: manager::wall_clock(begun) }
+        let reloaded = Some(shown.changed).filter(|_| !shown.reload_failed);
+        Running { identity: shown.invocation.clone(), since: manager::wall_clock(begun), reloaded }
     }
 
     fn look(&self, system: &System, manager: &Manager) -> Result<Seen, Failure> {
@@ -243,19 +248,20 @@ impl Resource for Unit {
     }
 
     fn links(&self) -> Links {
-        let mut links = Links::default();
+        let rests = self.wanted() == UnitState::Inactive && self.enabled != Some(true);
+        let mut links = Links::default().yielding(rests && !self.content_declared());
         if self.scope == Scope::System {
             links = links.provides(Thing::Unit(self.name.full().to_owned()));
             let own = |name: &str| format!("/etc/systemd/system/{name}").parse::<AbsPath>().map(Thing::Path);
             let files = [
-                (Some(self.name.full().to_owned()), "its unit file"),
+                (Some(self.name.full().to_owned()), ITS_FILE),
                 // An instance with a file of its own has nothing to do with its template's.
-                (self.name.template().filter(|_| !self.content_declared()), "its unit file"),
-                (Some(format!("{}.d", self.name.full())), "its drop-ins"),
+                (self.name.template().filter(|_| !self.content_declared()), ITS_FILE),
+                (Some(format!("{}.d", self.name.full())), ITS_DROP_INS),
             ];
             for (name, why) in files {
                 match (name.map(|name| own(&name)), why) {
-                    (Some(Ok(file)), "its unit file") if self.content_declared() => {
+                    (Some(Ok(file)), ITS_FILE) if self.content_declared() => {
                         links = links.provides(file);
                     }
                     (Some(Ok(file)), why) => links = links.stands_on(file, why),
@@ -350,10 +356,16 @@ impl Resource for Unit {
     fn follows(&self, attribute: &str, cause: &str) -> Option<(Action, Change)> {
         let change = match (attribute, self.wanted()) {
             ("restart_on", UnitState::Active) => "restart",
+            (ITS_FILE | ITS_DROP_INS, UnitState::Active) => "restart",
             ("reload_on", UnitState::Active) => "reload",
             _ => return None,
         };
         Some((Action::Restart, debt::follows(change, cause)))
+    }
+
+    /// Its unit file; how it runs is no content.
+    fn changes_content(&self, needed: &Needed) -> Option<bool> {
+        Some(needed.has("content"))
     }
 
     fn reads(&self) -> Option<Reading> {
@@ -445,11 +457,16 @@ impl Unit {
             let begins = matches!(now.phase(), Phase::Failed | Phase::Down);
             manager.job(if begins { "start" } else { "restart" }, &self.name)?;
         } else {
-            manager.job("reload", &self.name)?;
+            let running = Unit::running(&now);
+            self.ledger().intend(system, &running, contents.clone())?;
+            if let Err(failure) = manager.job("reload", &self.name) {
+                self.ledger().write(system, &running, debt::Fingerprints::new())?;
+                return Err(failure);
+            }
         }
         // Whether it runs now is for the check to say, and with a `wait` for the next ones.
         let after = manager.show(&self.name)?;
-        self.ledger().write(system, &after.invocation, contents)
+        self.ledger().write(system, &Unit::running(&after), contents)
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// The properties asked for, all in one call.
 pub const PROPERTIES: &str = "Id,LoadState,LoadError,ActiveState,SubState,Type,RemainAfterExit,Result,\
 ExecMainCode,ExecMainStatus,NRestarts,RestartUSec,UnitFileState,FragmentPath,SourcePath,DropInPaths,\
-NeedDaemonReload,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic,InvocationID,StatusText,\
-CanReload,Job";
+NeedDaemonReload,ActiveEnterTimestampMonotonic,StateChangeTimestampMonotonic,ExecMainStartTimestampMonotonic,InvocationID,\
+StatusText,CanReload,ReloadResult,Job";
 
 /// One unit as systemd sees it now.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,9 @@ pub struct Shown {
     /// Since the boot; zero: it never was active.
     pub active_since: Duration,
     pub main_since: Duration,
+    /// When it last became what it is: of a service that runs, its start or the end of a reload.
+    pub changed: Duration,
+    pub reload_failed: bool,
     pub invocation: String,
     pub status_text: String,
     pub can_reload: bool,
@@ -67,6 +70,8 @@ impl Shown {
             needs_reload: yes("NeedDaemonReload"),
             active_since: since("ActiveEnterTimestampMonotonic"),
             main_since: since("ExecMainStartTimestampMonotonic"),
+            changed: since("StateChangeTimestampMonotonic"),
+            reload_failed: !matches!(get("ReloadResult"), "" | "success"),
             invocation: words("InvocationID"),
             status_text: words("StatusText"),
             can_reload: yes("CanReload"),

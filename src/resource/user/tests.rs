@@ -15,7 +15,7 @@ struct Counting(Arc<AtomicUsize>);
 
 impl Faults for Counting {
     fn before(&self, operation: &'static str) -> Result<(), Errno> {
-        if operation == "read accounts" {
+        if operation == "read" {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
