@@ -4,7 +4,7 @@
 use clap::builder::Styles;
 use clap::{ColorChoice, Parser, Subcommand};
 
-use crate::command::{apply, completions, explain, graph, plan, schema, validate, vars, why};
+use crate::command::{apply, completions, explain, graph, plan, schema, supervise, validate, vars, why};
 use crate::redact;
 
 /// The spec or the command line is wrong; nothing was touched.
@@ -37,6 +37,7 @@ enum Command {
     Graph(graph::Args),
     Vars(vars::Args),
     Explain(explain::Args),
+    Supervise(supervise::Args),
     Schema(schema::Args),
     Completions(completions::Args),
 }
@@ -60,6 +61,7 @@ pub fn main() -> u8 {
         Command::Graph(args) => graph::run(&args),
         Command::Vars(args) => vars::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Supervise(args) => supervise::run(args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run::<Cli>(&args),
     }

@@ -4,6 +4,7 @@ pub mod attribute;
 pub mod failure;
 pub mod lock;
 pub mod resource;
+pub mod supervise;
 pub mod system;
 pub mod wire;
 pub mod worker;

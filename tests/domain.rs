@@ -134,6 +134,68 @@ fn a_create_right_after_a_shutdown_waits_for_the_old_domain_to_go() {
 }
 
 #[test]
+fn a_guest_that_took_no_notice_while_it_booted_is_asked_again() {
+    let Some((scratch, mut agent)) = Scratch::new("cvg-deaf", "extra = \"deaf=1\"") else { return };
+    scratch.create("");
+    assert_eq!(agent.converge(&scratch.state("shutdown")).1, Ok(()));
+    assert_eq!(scratch.flags(), "");
+}
+
+#[test]
+fn a_guest_that_does_not_go_is_told_with_the_way_out_and_runs_on() {
+    for (how, said) in [
+        ("deaf", "has not within its shutdown_timeout of 6s"),
+        ("hung", "has not even taken notice within its shutdown_timeout of 6s"),
+    ] {
+        let extra = format!("extra = \"{how}\"");
+        let Some((scratch, mut agent)) = Scratch::new("cvg-stays", &extra) else { return };
+        scratch.create("");
+        for state in ["shutdown", "absent"] {
+            let domain = scratch.domain(json!({"state": state, "shutdown_timeout": "6s"}));
+            let needed = match agent.check(&domain) {
+                Ok(Check::Needs(needed)) => needed,
+                // Asked by the round before: its time is not over.
+                Ok(Check::Waits(_)) => {
+                    scratch.host.must("rm /run/converge/domains/cvg-stays.json");
+                    needs(&mut agent, &domain)
+                }
+                other => panic!("{other:?}"),
+            };
+            let failure = agent.apply(&domain, &needed).unwrap_err();
+            assert!(failure.reason.contains(said), "{}", failure.reason);
+            assert!(failure.help.is_some_and(|help| help.contains("xl destroy cvg-stays")));
+            assert!(!scratch.flags().contains(['p', 's']) && !scratch.flags().is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_was_unpaused_half_built_is_no_running_domain_and_is_built_anew() {
+    let Some((scratch, mut agent)) = Scratch::new("cvg-half", "") else { return };
+    scratch.host.must(
+        "xl create /etc/xen/cvg-half.cfg >/dev/null 2>&1 & \
+         until xl list cvg-half 2>/dev/null | grep -q ' 0     0 '; do :; done; kill -9 $!; xl unpause cvg-half",
+    );
+    assert_eq!(scratch.flags(), "------");
+    assert_eq!(agent.converge(&scratch.state("running")).1, Ok(()));
+    assert!(scratch.flags().contains(['r', 'b']), "{}", scratch.flags());
+}
+
+#[test]
+fn what_is_preserved_and_looks_as_if_it_went_away_is_not_waited_for_for_ever() {
+    let kept = "on_poweroff = \"preserve\"\non_reboot = \"preserve\"";
+    for (verb, flags) in [("shutdown -w", "--ps--"), ("reboot -w", "--psr-")] {
+        let Some((scratch, mut agent)) = Scratch::new("cvg-kept", kept) else { return };
+        scratch.create("");
+        scratch.xl(verb);
+        scratch.xl("pause");
+        assert_eq!(scratch.flags(), flags);
+        assert_eq!(agent.converge(&scratch.state("running")).1, Ok(()), "{verb}");
+        assert!(scratch.flags().contains(['r', 'b']), "{}", scratch.flags());
+    }
+}
+
+#[test]
 fn a_shutdown_is_asked_for_once_and_awaited_and_when_overdue_told() {
     let Some((scratch, mut agent)) = Scratch::new("cvg-asked", "") else { return };
     scratch.create("");

@@ -111,3 +111,90 @@ fn a_host_that_answers_a_byte_a_second_is_out_of_reach_and_the_others_converge()
     assert_eq!(ran.status("h2/file:/srv/free"), "skipped");
     is_free(&lab, "h1");
 }
+
+/// A file system whose server takes every question and answers none: whoever asks hangs in the kernel,
+/// out of reach of any signal, as on the worst of NFS mounts.
+const HUNG: &str = r#"
+import ctypes, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+os.makedirs("/mnt/hung", exist_ok=True)
+fuse = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
+if libc.mount(b"hung", b"/mnt/hung", b"fuse", 0, options) != 0:
+    raise OSError(ctypes.get_errno(), "mount")
+while True:
+    length, opcode, unique = struct.unpack_from("<IIQ", os.read(fuse, 1 << 17))
+    if opcode == 26:  # FUSE_INIT, the one that is answered
+        answer = struct.pack("<IIIIHHII36x", 7, 23, 4096, 0, 1, 1, 4096, 1)
+        os.write(fuse, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
+        open("/run/hung", "w").close()
+"#;
+
+const ON_IT: &str = "
+    - file: /mnt/hung/conf
+      content: x
+      timeout: 3s
+    - file: /srv/after
+      depends_on: file:/mnt/hung/conf
+    - command: ls /mnt/hung
+      creates: /srv/never
+      timeout: 3s
+    - unit: cron
+      restart_on: [/mnt/hung/other]
+      timeout: 3s
+";
+
+#[test]
+fn a_hung_mount_fails_what_lies_on_it_and_neither_the_run_nor_the_lock_hangs_with_it() {
+    if !has_lab() {
+        return;
+    }
+    let lab = Lab::up("isolation-mount", &["h1", "h2"]);
+    if !lab.ssh("h1", "test -c /dev/fuse").ok() {
+        eprintln!("left out: this machine has no /dev/fuse");
+        return;
+    }
+    lab.put("h1", "/root/hung.py", HUNG);
+    lab.must(
+        "h1",
+        "systemd-run --quiet --unit hung python3 /root/hung.py; until test -e /run/hung; do sleep 0.1; done",
+    );
+    let spec = spec(&lab, &format!("{ON_IT}{FREE}"), FREE);
+    let hung_and_free = || {
+        let begun = Instant::now();
+        let ran = apply(&lab, &spec).expect(1);
+        assert!(begun.elapsed() < Duration::from_secs(120), "the run ends");
+        for id in ["h1/file:/mnt/hung/conf", "h1/command:ls /mnt/hung", "h1/unit:cron"] {
+            let failed = ran.resource(id);
+            assert_eq!(failed["status"], "failed", "{failed}");
+            assert!(
+                failed["reason"].as_str().unwrap().contains("did not end within its timeout"),
+                "{failed}"
+            );
+        }
+        assert_eq!(ran.resource("h1/file:/srv/after")["because_of"], "h1/file:/mnt/hung/conf");
+        assert_eq!(ran.summary()["unreachable"], 0, "{}", ran.stdout);
+        is_free(&lab, "h1");
+        is_free(&lab, "h2");
+    };
+    hung_and_free();
+    // Threads of that agent still hang, and have all open that it had. Nobody waits for them.
+    hung_and_free();
+    // Not even where the agent was killed, and could give nothing back.
+    let mut command = converge_in(&lab);
+    command.arg("apply").arg(&spec).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut killed = command.spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    while !lab.ssh("h1", "test -e /srv/free").ok() {
+        assert!(Instant::now() < end, "it does not begin");
+    }
+    lab.must("h1", "pkill -KILL -f [c]onverge-agent-");
+    killed.wait().unwrap();
+    lab.must("h1", "rm -f /srv/free");
+    lab.must("h2", "rm -f /srv/free");
+    hung_and_free();
+    // The server is gone, and its mount with it: what lay on it is made.
+    lab.must("h1", "systemctl stop hung; umount -l /mnt/hung; touch /srv/never");
+    apply(&lab, &spec).expect(0);
+    assert_eq!(lab.must("h1", "cat /mnt/hung/conf"), "x");
+}

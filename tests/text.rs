@@ -146,6 +146,54 @@ fn several_that_may_make_their_file_make_one() {
 }
 
 #[test]
+fn a_line_without_create_waits_for_the_one_that_makes_its_file() {
+    let case = Case::new(
+        "
+  - line: a
+    file: DIR/d/f
+    text: a
+  - line: b
+    file: DIR/d/f
+    text: b
+    create: true
+  - directory: DIR/d
+",
+    );
+    case.converges(3);
+    assert_eq!(case.read("d/f"), "a\nb\n");
+}
+
+#[test]
+fn a_line_that_goes_after_another_one_comes_after_it() {
+    let case = Case::new(
+        "
+  - line: option
+    file: DIR/f
+    text: x = 1
+    after: ^.section
+  - block: more
+    file: DIR/f
+    content: y = 1
+    before: ^x
+  - line: header
+    file: DIR/f
+    text: '[section]'
+    create: true
+",
+    );
+    case.converges(3);
+    let wanted = "[section]\n# BEGIN converge: more\ny = 1\n# END converge: more\nx = 1\n";
+    assert_eq!(case.read("f"), wanted);
+    let circle = Case::new(
+        "
+  - {line: a, file: DIR/f, text: a, after: ^b, create: true}
+  - {line: b, file: DIR/f, text: b, after: ^a, create: true}
+",
+    );
+    circle.run(&["plan"]).expect(3).says("its place is found by it");
+}
+
+#[test]
 fn a_file_that_a_line_makes_is_as_the_directory_above_hands_down() {
     if !rustix::process::geteuid().is_root() {
         return;

@@ -4,6 +4,8 @@
 //! It ends when its input ends, when nobody reads its output any more, on SIGHUP, SIGINT and
 //! SIGTERM, and when nothing was heard for a minute (the controller sends a heartbeat every
 //! five seconds): what is under way then is finished, or ended by force.
+//!
+//! `converge-agent supervise` is another program under the same name: see `supervise`.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -14,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use converge::resource::Failure;
+use converge::supervise;
 use converge::system::System;
 use converge::system::commands::signal_all;
 use converge::wire::{self, FrameBuffer, Hello, MAGIC, Outcome, Reply, Request};
@@ -37,18 +40,21 @@ const LAST: u64 = u64::MAX - 1;
 const WRITE_AT_ONCE: usize = 256 * 1024;
 
 fn main() -> ExitCode {
-    // The bootstrap asks whether programs can be run where this one lies.
-    if std::env::args().nth(1).as_deref() == Some("--probe") {
-        return ExitCode::SUCCESS;
+    let mut words = std::env::args_os().skip(1);
+    match words.next().as_deref().and_then(std::ffi::OsStr::to_str) {
+        // The bootstrap asks whether programs can be run where this one lies.
+        Some("--probe") => return ExitCode::SUCCESS,
+        // Where no systemd keeps a `process` alive, a copy of this program does.
+        Some("supervise") => return ExitCode::from(supervise::main(words)),
+        _ => {}
     }
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Standard error may be closed too.
-            drop(writeln!(io::stderr(), "converge-agent: {error}"));
-            ExitCode::FAILURE
-        }
+    let ended = serve();
+    if let Err(error) = &ended {
+        // Standard error may be closed too.
+        drop(writeln!(io::stderr(), "converge-agent: {error}"));
     }
+    let_go();
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn serve() -> io::Result<()> {
@@ -81,6 +87,17 @@ fn serve() -> io::Result<()> {
     drop(replies.send(Reply { id: LAST, outcome: Outcome::Explained(Vec::new()) }));
     let _ = written.recv_timeout(Duration::from_secs(1));
     ended
+}
+
+/// Where a thread hangs in the kernel this process cannot end yet, and would keep its channel open:
+/// nobody is to wait for it.
+fn let_go() {
+    if let Ok(nothing) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+        // Where that fails, the channel ends with the process.
+        let _ = rustix::stdio::dup2_stdin(&nothing);
+        let _ = rustix::stdio::dup2_stdout(&nothing);
+        let _ = rustix::stdio::dup2_stderr(&nothing);
+    }
 }
 
 /// Until the channel ends, in one way or another.

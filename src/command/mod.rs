@@ -7,6 +7,7 @@ pub mod graph;
 pub mod plan;
 mod running;
 pub mod schema;
+pub mod supervise;
 pub mod validate;
 pub mod vars;
 pub mod why;

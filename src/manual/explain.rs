@@ -25,6 +25,12 @@ pub fn whole(manual: &Manual, one: &Type) -> String {
     for attribute in &one.attributes {
         text.push_str(&entry(manual, attribute));
     }
+    for (part, of_each) in manual.parts(one) {
+        text.push_str(&format!("\nEach of {}\n", part.name));
+        for attribute in &of_each {
+            text.push_str(&entry(manual, attribute));
+        }
+    }
     text.push_str("\nIt takes these too, as others do\n");
     for attribute in manual.common_of(one) {
         text.push_str(&entry(manual, attribute));
@@ -37,10 +43,10 @@ pub fn whole(manual: &Manual, one: &Type) -> String {
     text
 }
 
-/// All about one attribute.
-pub fn attribute(manual: &Manual, one: &Type, attribute: &Attribute) -> String {
+/// All about one attribute. `path` is how it was asked for, as in `http.steps.form`.
+pub fn attribute(manual: &Manual, path: &str, attribute: &Attribute) -> String {
     let facts = attribute.facts(&manual.kind(attribute));
-    let mut text = wrapped(&format!("{}.{} ({facts})", one.word, attribute.name), "", "  ");
+    let mut text = wrapped(&format!("{path} ({facts})"), "", "  ");
     text.push('\n');
     text.push_str(&paragraphs(&attribute.docs, ""));
     if let Some(spelling) = manual.spelling(attribute) {

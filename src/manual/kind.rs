@@ -49,7 +49,7 @@ impl Manual {
         definition.get("description")?.as_str()
     }
 
-    fn definition(&self, schema: &Value) -> Option<&Value> {
+    pub(super) fn definition(&self, schema: &Value) -> Option<&Value> {
         self.definitions.get(schema.get("$ref")?.as_str()?.rsplit_once('/')?.1)
     }
 }

@@ -69,6 +69,17 @@ impl Manual {
         self.types.iter().find(|one| one.word == word)
     }
 
+    /// The attributes of a type that are lists of mappings (the `steps` of `http`), each with the
+    /// attributes of such a mapping.
+    pub fn parts<'a>(&self, of: &'a Type) -> Vec<(&'a Attribute, Vec<Attribute>)> {
+        let part = |attribute: &'a Attribute| {
+            let element = self.definition(attribute.schema.get("items")?)?;
+            element.get("properties")?;
+            Some((attribute, attributes(element)))
+        };
+        of.attributes.iter().filter_map(part).collect()
+    }
+
     /// The common attributes that the type has not claimed for itself, and that mean something
     /// to it.
     pub fn common_of<'a>(&'a self, of: &'a Type) -> impl Iterator<Item = &'a Attribute> {

@@ -15,6 +15,10 @@ pub fn page(manual: &Manual, one: &Type) -> String {
     }
     let _ = write!(page, "```yaml\n{}```\n\n## Attributes\n\n", one.example);
     page.push_str(&table(manual, &one.attributes.iter().collect::<Vec<_>>()));
+    for (attribute, of_each) in manual.parts(one) {
+        let _ = write!(page, "\n### Each of `{}`\n\n", attribute.name);
+        page.push_str(&table(manual, &of_each.iter().collect::<Vec<_>>()));
+    }
     let common: Vec<String> =
         manual.common_of(one).map(|attribute| format!("[`{0}`](README.md#{0})", attribute.name)).collect();
     let _ = write!(page, "\nIt takes {} too.\n", common.join(", "));

@@ -1,12 +1,14 @@
-//! `domain`: a virtual machine under Xen.
+//! `domain`: a virtual machine under Xen, or under libvirt.
 
 mod config;
+mod libvirt;
 mod listed;
 mod memory;
 mod plan;
+mod virsh;
 mod xl;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +25,16 @@ use xl::{Now, Xl};
 /// The links that Xen's `xendomains` starts at boot.
 const AUTO: &str = "/etc/xen/auto";
 
+/// How long `xl create` may take: up to a minute for a large guest, more where the machine is busy or
+/// other domains are created first. Killed half-way, it leaves what must be cleared away.
+const CREATION: Duration = Duration::from_secs(180);
+
 /// A pause counts: so often at most it is taken back.
 const UNPAUSES: usize = 64;
+
+/// A guest whose kernel is up and whose init is not takes a request to shut down and does nothing
+/// (seen on Xen 4.17 with Linux 6.1), so it is asked again after so long.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// `hypervisor: xen | libvirt`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -33,7 +43,6 @@ const UNPAUSES: usize = 64;
 pub enum Hypervisor {
     #[default]
     Xen,
-    #[cfg_attr(feature = "controller", schemars(skip))]
     Libvirt,
 }
 
@@ -54,11 +63,22 @@ pub enum DomainState {
 /// `running` creates it from `config`, or unpauses it as often as it was paused; what was kept of
 /// it after a shutdown or crash (`on_crash = "preserve"`), or was left half built by a killed
 /// `xl create`, is cleared away first. A domain that is being built, shut down or rebooted is
-/// waited for, up to `timeout`, or `wait` where that is longer.
+/// waited for, up to `timeout`, or `wait` where that is longer. A domain's `timeout` is 3 minutes where
+/// none is given.
 ///
-/// `shutdown` and `absent` ask the guest to shut down. A guest that has not done so within
-/// `shutdown_timeout` is a failure: a domain that runs is never destroyed. `shutdown` leaves what
-/// is preserved of it, and `absent` does not. Creating needs root: `become: sudo`.
+/// `shutdown` and `absent` ask the guest to shut down, and again every 10 s, for a guest that is still
+/// booting takes no notice. One that has not done so within `shutdown_timeout` is a failure: a domain
+/// that runs is never destroyed. `shutdown` leaves what is preserved of it, and `absent` does not.
+/// All this needs root: `become: sudo`.
+///
+/// Under libvirt (`hypervisor: libvirt`) converge speaks to the machine's own daemon with `virsh`: to
+/// qemu:///system, or to what LIBVIRT_DEFAULT_URI names in the host's environment. A domain that libvirt
+/// does not know is defined from `config` and started. One that is defined is never defined anew, for libvirt has filled in what
+/// the file leaves out (its UUID, its network addresses): a changed `config` counts after it was
+/// `absent`. One that runs without a definition gets that by which it runs, where `config` or `autostart` is declared.
+/// `absent` takes away its definition, with a saved memory image and what libvirt notes of
+/// snapshots; disks, and the variables of its firmware, stay. (Tested with a libvirtd and its test driver; guests under qemu
+/// were not run.)
 ///
 /// The domain runs when its kernel does; that its services answer is for a `port` or an `http` to
 /// say, with a `wait`.
@@ -70,7 +90,7 @@ pub struct Domain {
     #[serde(rename = "domain")]
     pub name: String,
 
-    /// What runs it. `libvirt` is for a later version.
+    /// What runs it.
     #[serde(default, skip_serializing_if = "is_xen")]
     #[cfg_attr(feature = "controller", schemars(skip_serializing_if = "crate::attribute::schema::never"))]
     pub hypervisor: Hypervisor,
@@ -80,13 +100,14 @@ pub struct Domain {
     #[serde(default)]
     pub state: DomainState,
 
-    /// What it is created from: xl.cfg(5). Its `name` must be this domain's. The default is
-    /// /etc/xen/NAME.cfg. A change of it counts at the next creation.
+    /// What it is created from: xl.cfg(5); under libvirt, XML. Its `name` must be this domain's. The default is
+    /// /etc/xen/NAME.cfg; under libvirt there is none, and it is needed where libvirt does not know the
+    /// domain. A change of it counts at the next creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<AbsPath>,
 
-    /// Whether it is started at boot: the link /etc/xen/auto/NAME.cfg, which `xendomains` reads.
-    /// Without it, that is left alone.
+    /// Whether it is started at boot: the link /etc/xen/auto/NAME.cfg, which `xendomains` reads; under
+    /// libvirt, its own mark. Without it, that is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
 
@@ -143,6 +164,15 @@ impl Resource for Domain {
         let mut links = Links::default()
             .provides(Thing::Domain(self.name.clone()))
             .removal(self.state == DomainState::Absent);
+        if self.hypervisor == Hypervisor::Libvirt {
+            for unit in ["libvirtd.service", "libvirtd.socket", "virtqemud.service", "virtqemud.socket"] {
+                links = links.stands_on(Thing::Unit(unit.to_owned()), "libvirt runs it");
+            }
+            return match &self.config {
+                Some(config) => links.stands_on(Thing::Path(config.clone()), "its configuration"),
+                None => links,
+            };
+        }
         if let Ok(config) = self.config() {
             links = links.stands_on(Thing::Path(config), "its configuration");
         }
@@ -154,13 +184,6 @@ impl Resource for Domain {
 
     fn validate(&self) -> Vec<Invalid> {
         let mut invalid = Vec::new();
-        if self.hypervisor == Hypervisor::Libvirt {
-            invalid.push(Invalid::new(
-                "hypervisor",
-                "this version of converge does not have `libvirt` yet",
-                "`xen` is what it has; `virsh` can be run by a `command` until then",
-            ));
-        }
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.+:".contains(c);
         let is_number = self.name.chars().all(|c| c.is_ascii_digit());
         if is_number || !self.name.chars().all(allowed) || self.name.starts_with(['-', '.']) {
@@ -187,12 +210,14 @@ impl Resource for Domain {
         invalid
     }
 
-    /// Long enough for a guest to shut down in.
     fn timeout(&self) -> Duration {
-        crate::resource::TIMEOUT.max(self.shutdown_timeout.get() + Duration::from_secs(15))
+        CREATION.max(self.shutdown_timeout.get() + Duration::from_secs(15))
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {
+        if self.hypervisor == Hypervisor::Libvirt {
+            return self.check_libvirt(system);
+        }
         let config = self.config()?;
         let now = Xl { system, name: &self.name, config: &config }.now()?;
         let (mut changes, mut lacks) = (Vec::new(), Vec::new());
@@ -231,6 +256,9 @@ impl Resource for Domain {
     }
 
     fn apply(&self, system: &System, needed: &Needed) -> Result<(), Failure> {
+        if self.hypervisor == Hypervisor::Libvirt {
+            return self.apply_libvirt(system, needed);
+        }
         let config = self.config()?;
         if needed.has("autostart") {
             self.set_autostart(system, &config)?;
@@ -248,6 +276,9 @@ impl Resource for Domain {
     }
 
     fn evidence(&self, system: &System) -> Vec<Detail> {
+        if self.hypervisor == Hypervisor::Libvirt {
+            return self.libvirt_evidence(system);
+        }
         let Ok(output) = system.tool(["xl", "list"]) else { return Vec::new() };
         let mut details =
             vec![Detail { title: "xl list".to_owned(), text: output.stdout.trim_end().to_owned() }];
@@ -300,16 +331,41 @@ impl Domain {
             .help("something pauses it again and again"))
     }
 
-    /// Asks the guest, and notes that it was asked: it goes on running for a while.
+    /// Asks the guest, notes when it was first asked, and stays until it goes or its time is over.
     fn shut_down(&self, system: &System, xl: &Xl) -> Result<(), Failure> {
         let Some(row) = xl.now()?.row else { return Ok(()) };
-        xl.call("shutdown")?;
+        let (begun, patience) = (Instant::now(), self.shutdown_timeout.get());
+        let left = || patience.saturating_sub(begun.elapsed());
         note(system, "domains", &self.name, row.id.to_string().as_bytes())?;
-        // A guest is seldom so quick; but what is preserved of it is to be cleared away in this apply.
-        let patience =
-            if self.state == DomainState::Absent { self.shutdown_timeout.get() } else { Duration::ZERO };
-        xl.wait_for(|situation| situation != Situation::Running, patience)?;
-        Ok(())
+        let mut took_notice = false;
+        loop {
+            took_notice |= xl.ask_to_go(left())?;
+            let now = xl.wait_for(|situation| situation != Situation::Running, left().min(ASK_AGAIN))?;
+            // What runs under another id is a life of it that was not asked.
+            if now.situation != Situation::Running || now.row.is_none_or(|now| now.id != row.id) {
+                return Ok(());
+            }
+            if left().is_zero() {
+                return Err(self.stays(took_notice));
+            }
+            if xl.time_left().is_zero() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn stays(&self, took_notice: bool) -> Failure {
+        let (name, timeout) = (&self.name, &self.shutdown_timeout);
+        let (what, help) = match took_notice {
+            true => ("has not", "the guest's own log says what holds it up"),
+            false => ("has not even taken notice", "its kernel does not answer"),
+        };
+        Failure::new(format!(
+            "domain {name} was asked to shut down, and {what} within its shutdown_timeout of {timeout}"
+        ))
+        .help(format!(
+            "{help}; `xl console {name}` leads into it, and `xl destroy {name}` ends it at once, as a power cut would"
+        ))
     }
 
     /// How long ago this very domain was asked to shut down; None: not, or too long ago.

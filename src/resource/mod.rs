@@ -22,6 +22,7 @@ mod line;
 mod own_file;
 mod package;
 mod port;
+pub mod process;
 mod program;
 #[cfg(feature = "controller")]
 mod rules;
@@ -42,6 +43,7 @@ pub use check::{Action, Change, Check, Lack, Needed, Thing, Waiting};
 use crate::attribute::{AbsPath, Content, Trigger};
 use crate::system::System;
 use crate::system::readings::Reading;
+pub use block::Block;
 use common::{HandedDown, Surroundings};
 pub use line::{Line, Occurrence};
 pub use sysctl::BOOT_FILES;
@@ -137,6 +139,11 @@ pub trait Resource {
         Vec::new()
     }
 
+    /// For what is a part of a file: the file that it makes where there is none.
+    fn makes_file(&self) -> Option<AbsPath> {
+        None
+    }
+
     /// All that it makes on the machine is in its links. What comes after anything else (a package,
     /// a command) may find there what nobody declares.
     fn makes_only_what_it_provides(&self) -> bool {
@@ -200,6 +207,11 @@ pub trait Resource {
         false
     }
 
+    /// Where what it points to lies, as it is declared.
+    fn leads_to(&self) -> Option<AbsPath> {
+        None
+    }
+
     /// In a plan: what follows for it, now in state, when the content behind `attribute`
     /// (`restart_on`, ..., or the reason of an implied edge: `its unit file`) will have been changed
     /// by `cause`.
@@ -240,15 +252,26 @@ pub trait Resource {
 pub struct Invalid {
     /// The attribute to point at; the item itself where it is not written.
     pub attribute: &'static str,
+    /// Where in its value, outermost first; as far as that is there.
+    pub inside: Vec<Inside>,
     pub what: String,
     pub help: String,
     /// It misses another attribute, which may be there and unreadable: then nothing is said.
     pub is_lack: bool,
 }
 
+/// A step into a list or a mapping.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Inside {
+    /// Counted from 0.
+    Element(usize),
+    Key(String),
+}
+
 impl Invalid {
     pub fn new(attribute: &'static str, what: impl Into<String>, help: impl Into<String>) -> Self {
-        Invalid { attribute, what: what.into(), help: help.into(), is_lack: false }
+        let (what, help) = (what.into(), help.into());
+        Invalid { attribute, inside: Vec::new(), what, help, is_lack: false }
     }
 
     /// It needs an attribute that is not there.
@@ -389,6 +412,7 @@ registry! {
     "symlink" => symlink::Symlink,
     "unit" => unit::Unit,
     "program" => program::Program,
+    "process" => process::Process,
     "domain" => domain::Domain,
     "package" => package::Package,
     "user" => user::User,

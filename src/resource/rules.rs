@@ -70,13 +70,38 @@ pub fn needs(attribute: &'static str, other: &'static str) -> impl Fn(&mut Schem
     move |schema| add(schema, json!({ "dependencies": { attribute: [other] } }))
 }
 
+/// Where `attribute` is given, none of these may be.
+pub fn goes_without(attribute: &'static str, names: &'static [&'static str]) -> impl Fn(&mut Schema) {
+    move |schema| add(schema, json!({ "dependencies": { attribute: none_of(names.iter().copied()) } }))
+}
+
+/// Without `other`, the value of `attribute` is of this pattern. A template may come to it.
+pub fn pattern_without(
+    other: &'static str,
+    attribute: &'static str,
+    pattern: &'static str,
+    message: &'static str,
+) -> impl Fn(&mut Schema) {
+    move |schema| {
+        let pattern = format!(r"{pattern}|\{{[{{%]");
+        let value = json!({ "type": "string", "pattern": pattern, "patternErrorMessage": message });
+        let without = json!({ "properties": { attribute: value } });
+        add(schema, json!({ "if": { "required": [other] }, "else": without }));
+    }
+}
+
 /// `needed` must be given, unless `state` is `absent`.
 pub fn needed_unless_absent(needed: &'static str) -> impl Fn(&mut Schema) {
+    needed_unless(needed, "absent")
+}
+
+/// `needed` must be given, unless `state` is this.
+pub fn needed_unless(needed: &'static str, state: &'static str) -> impl Fn(&mut Schema) {
     move |schema| {
-        let absent = json!({ "properties": { "state": { "const": "absent" } }, "required": ["state"] });
-        // A template may come to `absent`.
+        let is_so = json!({ "properties": { "state": { "const": state } }, "required": ["state"] });
+        // A template may come to it.
         let template = json!({ "properties": { "state": { "pattern": r"\{\{" } }, "required": ["state"] });
-        let either = json!({ "anyOf": [absent, template] });
+        let either = json!({ "anyOf": [is_so, template] });
         add(schema, json!({ "if": either, "else": { "required": [needed] } }));
     }
 }

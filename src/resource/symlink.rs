@@ -94,6 +94,20 @@ impl Resource for Symlink {
         Some(&mut self.surroundings)
     }
 
+    fn leads_to(&self) -> Option<AbsPath> {
+        let target = self.target.as_deref().filter(|_| self.state == Presence::Present)?;
+        let from = if target.starts_with('/') { String::new() } else { self.path.parent()?.to_string() };
+        let mut parts: Vec<&str> = Vec::new();
+        for part in from.split('/').chain(target.split('/')) {
+            match part {
+                "" | "." => {}
+                ".." => drop(parts.pop()),
+                part => parts.push(part),
+            }
+        }
+        format!("/{}", parts.join("/")).parse().ok()
+    }
+
     fn leads_elsewhere(&self) -> bool {
         true
     }

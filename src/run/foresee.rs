@@ -55,10 +55,10 @@ impl Walk<'_> {
         })
     }
 
-    /// A directory that nothing declares is made with one below it, what a link leads to may be
-    /// declared by its own path, and a group that is to go is left by a user that is moved, or goes
-    /// too. There is no order between that one and what waits for it here (mostly it is there): it is
-    /// only awaited where something is found missing.
+    /// A directory that nothing declares is made with one below it, a file that nothing declares by a
+    /// line in it with `create`, what a link leads to may be declared by its own path, and a group that
+    /// is to go is left by a user that is moved, or goes too. There is no order between that one and
+    /// what waits for it here (mostly it is there): it is only awaited where that is found missing.
     fn makers(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
         let host = self.spec.items[item].host;
         let is_removal = self.item(item).resource.as_resource().links().is_removal;
@@ -79,11 +79,14 @@ impl Walk<'_> {
                 wanted.as_ref().is_some_and(is_for) || wanted.is_some() && parent.as_ref().is_some_and(is_for)
             };
             let is_it = || {
-                let links = declared.resource.as_resource().links();
-                match &left {
-                    Some(left) => links.provides.contains(left),
-                    None => !links.is_removal && self.path_of(*other).is_some_and(|made| makes(&made)),
+                let resource = declared.resource.as_resource();
+                let links = resource.links();
+                if let Some(left) = &left {
+                    return links.provides.contains(left);
                 }
+                // A line with `create` makes its file.
+                let makes_file = || wanted.is_some() && resource.makes_file() == wanted;
+                !links.is_removal && self.path_of(*other).is_some_and(|made| makes(&made)) || makes_file()
             };
             *other != item && declared.host == host && is_it()
         })

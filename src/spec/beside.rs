@@ -72,7 +72,7 @@ pub fn contradictions(desk: &mut Desk, draft: &Draft, before: usize) {
 }
 
 fn report(desk: &mut Desk, draft: &Draft, complaint: &Invalid) {
-    let place = draft.attribute(desk, complaint.attribute);
+    let place = draft.place_of(desk, complaint);
     desk.report(Problem::at(place, &complaint.what).label("here").help(&complaint.help));
 }
 

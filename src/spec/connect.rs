@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::at::{At, Place};
 use super::desk::Desk;
 use super::entry::Draft;
+use super::parts;
 use super::problem::Problem;
 use super::reference::Resolver;
 use super::surround::surround;
@@ -112,6 +113,7 @@ impl Web {
             )
             .map(|edge| (edge.before, edge.after))
             .collect();
+        parts::anchored(drafts, edges);
         for (item, draft) in drafts.iter().enumerate() {
             let vertex = Vertex::Item(item);
             edges.push(Edge::new(Vertex::Host(draft.host), vertex, Reason::Host, draft.place));
@@ -312,15 +314,25 @@ pub fn triggers(
     resolved
 }
 
-/// A directory's content is all that lies in it: who makes that, and what commands create at the path
-/// or below it.
+/// Who makes what lies at a path or below it: a directory's content is all that lies in it, what
+/// commands create among it; and a link's is what it leads to.
 fn makers_inside(drafts: &[Draft], web: &Web, host: usize, path: &AbsPath) -> Vec<usize> {
-    let mut makers = web.inside(host, path);
-    for (other, draft) in drafts.iter().enumerate().filter(|(_, draft)| draft.host == host) {
-        let made = draft.resource.as_resource().content_paths();
-        if made.iter().any(|made| made == path || made.is_below(path)) {
-            makers.push(other);
+    let mut makers = Vec::new();
+    let (mut open, mut seen) = (vec![path.clone()], HashSet::new());
+    while let Some(path) = open.pop() {
+        if !seen.insert(path.to_string()) {
+            continue;
         }
+        let at_it = web.providers.get(&(host, Thing::Path(path.clone()))).into_iter().flatten().copied();
+        let mut found: Vec<usize> = at_it.chain(web.inside(host, &path)).collect();
+        for (other, draft) in drafts.iter().enumerate().filter(|(_, draft)| draft.host == host) {
+            let made = draft.resource.as_resource().content_paths();
+            if made.iter().any(|made| *made == path || made.is_below(&path)) {
+                found.push(other);
+            }
+        }
+        open.extend(found.iter().filter_map(|other| drafts[*other].resource.as_resource().leads_to()));
+        makers.append(&mut found);
     }
     makers
 }

@@ -22,7 +22,7 @@ use super::whole::{Entries, read_all, read_most};
 use super::yaml::{Node, Style, Value};
 use crate::attribute::Span;
 use crate::inventory::Wait;
-use crate::resource::{AnyResource, TYPES};
+use crate::resource::{AnyResource, Inside, Invalid, TYPES};
 use crate::wire::Evidence;
 use late::When;
 pub use late::{Again, Late, again};
@@ -397,6 +397,30 @@ impl Draft {
             };
             desk.sources.first_line(whole)
         })
+    }
+
+    /// Where what a complaint is about is written.
+    pub fn place_of(&self, desk: &Desk, complaint: &Invalid) -> Place {
+        let entry = self.entries.iter().find(|(key, _)| key.value == complaint.attribute);
+        let Some((_, value)) = entry.filter(|_| !complaint.inside.is_empty()) else {
+            return self.attribute(desk, complaint.attribute);
+        };
+        let (mut place, mut node) = (value.place, value);
+        for inside in &complaint.inside {
+            let next = match (inside, &node.value) {
+                (Inside::Element(at), Value::Sequence(items)) => {
+                    items.get(*at).map(|item| (item.place, item))
+                }
+                (Inside::Key(name), Value::Mapping(entries)) => entries
+                    .iter()
+                    .find(|(key, _)| key.value == *name)
+                    .map(|(key, value)| (key.place.to(value.place), value)),
+                _ => None,
+            };
+            let Some(next) = next else { break };
+            (place, node) = next;
+        }
+        desk.sources.first_line(place)
     }
 
     /// Where the elements of a list are written; the attribute itself where that is not known.

@@ -9,7 +9,7 @@ use super::entry::Draft;
 use super::problem::Problem;
 use crate::attribute::AbsPath;
 use crate::resource::common::Presence;
-use crate::resource::{AnyResource, Line, Occurrence, Thing};
+use crate::resource::{AnyResource, Line, Thing};
 
 impl Web {
     /// Pairs that cannot both hold.
@@ -52,22 +52,25 @@ impl Web {
         }
     }
 
-    /// Something that is declared a file, and that this one would lie in.
+    /// Something that is declared a file, or a part of one, and that this one would lie in.
     fn file_above(&self, drafts: &[Draft], item: usize) -> Option<usize> {
         let draft = &drafts[item];
         let paths = self.links[item].provides.iter().filter_map(|thing| match thing {
-            Thing::Path(path) => Some(path),
+            Thing::Path(path) | Thing::Part(path) => Some(path),
             _ => None,
         });
+        let at = |path: AbsPath| {
+            let parts = self.others(draft.host, Thing::Part(path.clone()), item);
+            let whole = self.others(draft.host, Thing::Path(path), item).into_iter();
+            whole
+                .filter(|other| drafts[*other].resource.type_word() == "file")
+                .chain(parts)
+                .collect::<Vec<_>>()
+        };
         paths
             .flat_map(AbsPath::ancestors)
-            .flat_map(|above| self.others(draft.host, Thing::Path(above), item))
-            .find(|other| {
-                let other_draft = &drafts[*other];
-                other_draft.resource.type_word() == "file"
-                    && !self.links[*other].is_removal
-                    && other_draft.is_certain()
-            })
+            .flat_map(at)
+            .find(|other| !self.links[*other].is_removal && drafts[*other].is_certain())
     }
 
     /// What is declared to be gone, and is what `item`, which is not, stands on.
@@ -87,7 +90,7 @@ impl Web {
 /// One path declared as two kinds of file, or as a file and as what writes its own.
 fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
     const KINDS: &[&str] = &["directory", "file", "symlink"];
-    const WRITERS: &[&str] = &["unit", "program", "cron", "hostname", "timezone"];
+    const WRITERS: &[&str] = &["unit", "program", "process", "cron", "hostname", "timezone"];
     const SINGLE: &[&str] = &["hostname", "timezone"];
     let Thing::Path(path) = thing else { return };
     let (a, b) = (first.resource.type_word(), second.resource.type_word());
@@ -201,9 +204,7 @@ fn two_lines(desk: &mut Desk, first: &Draft, second: &Draft) {
 fn takes(one: &Line, other: &Line) -> bool {
     let Some(text) = other.wanted().filter(|_| other.state == Presence::Present) else { return false };
     let is_equal = one.wanted() == Some(text);
-    // Of several it takes only one, and which one is for the file to say.
-    let takes_any = matches!(one.occurrence(), Occurrence::Only | Occurrence::All);
-    let finds = takes_any && one.pattern.as_ref().is_some_and(|pattern| pattern.finds(text));
+    let finds = one.pattern.as_ref().is_some_and(|pattern| pattern.finds(text));
     match one.state {
         Presence::Present => finds && !is_equal,
         Presence::Absent => finds || is_equal,

@@ -176,6 +176,7 @@ pub(super) fn look_through_vars(
     let mut scope = Scope::new(engine, &[&all_hosts, &given, layers.vars]);
     scope.set_anything("host");
     scope.set_anything("item");
+    scope.keep_captured(true);
     for (name, value) in layers.command_line {
         scope.set(name, value.clone());
     }

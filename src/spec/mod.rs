@@ -27,6 +27,7 @@ mod lint;
 pub mod listing;
 mod load;
 mod near;
+mod parts;
 mod placement;
 pub mod problem;
 mod read;

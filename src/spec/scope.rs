@@ -46,7 +46,10 @@ pub struct Scope<'a> {
 }
 
 /// What has another value for each element of a `for_each`, or for each resource.
-const PASSING: &[&str] = &["item", "captured"];
+const PASSING: &[&str] = &["item", CAPTURED];
+
+/// The name that templates know by what a journey captures.
+const CAPTURED: &str = "captured";
 
 #[derive(Clone)]
 enum State {
@@ -124,8 +127,8 @@ impl<'a> Scope<'a> {
     /// Makes `{{ captured.NAME }}` stay as it stands.
     pub fn keep_captured(&mut self, keep: bool) {
         match keep {
-            true => self.set_object("captured", Jinja::from_object(Captured)),
-            false => self.unset("captured"),
+            true => self.set_object(CAPTURED, Jinja::from_object(Captured)),
+            false => self.unset(CAPTURED),
         }
     }
 
@@ -235,6 +238,9 @@ impl<'a> Scope<'a> {
         }
         let names = self.engine.names(text, Kind::String);
         let names = names.map_err(|error| self.report(desk, &error, text, Kind::String, place))?;
+        if names.iter().any(|name| name == CAPTURED) {
+            self.check_captured(desk, text, place)?;
+        }
         let context = self.context(desk, &names, text, Kind::String, place)?;
         if let Some(result) = expression.and_then(|inside| self.engine.expression(inside, context.clone())) {
             let result = result.and_then(|value| from_jinja(&value, place, DEPTH));
@@ -353,6 +359,22 @@ impl<'a> Scope<'a> {
         checked
     }
 
+    /// What a journey captures is known when it is made: until then it can only be handed on.
+    fn check_captured(&self, desk: &mut Desk, text: &str, place: Place) -> Result<(), NoValue> {
+        let rest = template::without_captured(text);
+        let names = self.engine.names(&rest, Kind::String).unwrap_or_default();
+        if !self.resolved.contains_key(CAPTURED) || !names.iter().any(|name| name == CAPTURED) {
+            return Ok(());
+        }
+        let at = template::locate(CAPTURED, text, text.len(), place, &desk.sources).unwrap_or(place);
+        desk.report(
+            Problem::at(at, "what a journey captures is not known before it is made")
+                .label("so nothing can be done with it here")
+                .help("write it as it stands, without filters: {{ captured.NAME }}"),
+        );
+        Err(NoValue::Broken)
+    }
+
     /// `a.b.c`: the node itself, with the spelling it has.
     fn plain_lookup(
         &mut self,
@@ -362,7 +384,7 @@ impl<'a> Scope<'a> {
     ) -> Result<Option<Rc<Node>>, NoValue> {
         let mut parts = path.split('.');
         let name = parts.next().unwrap_or(path);
-        if matches!(name, "captured" | FACTS | SECRETS) {
+        if matches!(name, CAPTURED | FACTS | SECRETS) {
             return Ok(None);
         }
         let Lookup::Value(node, _) = self.lookup(desk, name, place)? else { return Ok(None) };

@@ -1,13 +1,13 @@
-//! What resources have to know of each other's paths: what is declared above each, what a
-//! directory with `recurse` hands down to what lies below it, and what goes to the same place in a
-//! file.
+//! What resources have to know of each other's paths: what is declared above each, and what a
+//! directory with `recurse` hands down to what lies below it.
 
 use std::collections::HashMap;
 
 use super::entry::Draft;
+use super::parts;
 use crate::attribute::AbsPath;
-use crate::resource::common::{HandedDown, Siblings, Surroundings};
-use crate::resource::{PlaceInFile, Thing};
+use crate::resource::Thing;
+use crate::resource::common::{HandedDown, Surroundings};
 
 /// A path with a resource of its own, or with one for a part of it.
 struct Known {
@@ -45,31 +45,12 @@ pub fn surround(drafts: &mut [Draft]) {
             slot.below = below.map(|it| (it.path.clone(), it.hands_down.is_some())).collect();
         }
     }
-    line_up(drafts);
+    parts::line_up(drafts);
 }
 
 /// Those with a resource of their own.
 fn own(known: &[Option<Known>]) -> impl Iterator<Item = &Known> {
     known.iter().flatten().filter(|known| !known.is_part)
-}
-
-/// Tells the parts of a file which others go to the same place in it, in the order of the spec.
-fn line_up(drafts: &mut [Draft]) {
-    let mut places: HashMap<(usize, AbsPath, String), Vec<(usize, String)>> = HashMap::new();
-    for (index, draft) in drafts.iter().enumerate().filter(|(_, draft)| draft.skipped_by_when.is_none()) {
-        if let Some(PlaceInFile { file, anchor, mark }) = draft.resource.as_resource().place_in_file() {
-            places.entry((draft.host, file, anchor)).or_default().push((index, mark));
-        }
-    }
-    for parts in places.values().filter(|parts| parts.len() > 1) {
-        for (number, (index, _)) in parts.iter().enumerate() {
-            if let Some(slot) = drafts[*index].resource.as_resource_mut().surroundings() {
-                let marks = |some: &[(usize, String)]| some.iter().map(|(_, mark)| mark.clone()).collect();
-                slot.siblings =
-                    Siblings { earlier: marks(&parts[..number]), later: marks(&parts[number + 1..]) };
-            }
-        }
-    }
 }
 
 fn read(draft: &mut Draft) -> Option<Known> {

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Object, ObjectRepr, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Jinja};
+use regex::Regex;
 
 use super::at::{At, Place, Sources, small};
 use super::near;
@@ -227,6 +228,15 @@ impl Object for Captured {
     }
 }
 
+/// The text without each `{{ captured.NAME }}` that stands there as it is.
+pub fn without_captured(text: &str) -> String {
+    static PLACE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"\{\{[-+]?\s*captured\.[A-Za-z_][A-Za-z0-9_]*\s*[-+]?\}\}")
+            .expect("it is a regular expression")
+    });
+    PLACE.replace_all(text, "").into_owned()
+}
+
 /// `host` and `item` where no host is meant: a variable is looked through for its own mistakes.
 #[derive(Debug)]
 pub struct Anything;
@@ -240,6 +250,9 @@ impl Object for Anything {
         Some(Jinja::from_dyn_object(Arc::clone(self)))
     }
 }
+
+const CAPTURED_HELP: &str =
+    "`captured` is there in the steps of an `http`, for what an earlier step captures";
 
 /// An error of the engine, at its place in the text that was rendered. `place` is all of the
 /// text, and `known` the names that could have been meant.
@@ -271,7 +284,9 @@ pub fn problem(
         let near = near::nearest(name, known.iter().copied()).filter(|_| name != "item");
         return problem.help(match (near, name.rsplit_once('.')) {
             (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, Some(("captured", _))) => CAPTURED_HELP.to_owned(),
             (None, Some((whole, part))) => format!("`{whole}` has no `{part}`"),
+            (None, None) if name == "captured" => CAPTURED_HELP.to_owned(),
             (None, None) if name == "item" => "`item` is there where the resource has `for_each`".to_owned(),
             (None, None) if kind == Kind::Expression => {
                 format!("declare it under `vars`, or write: {name} is defined and …")

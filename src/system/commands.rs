@@ -126,7 +126,8 @@ impl Output {
     }
 }
 
-fn signal_name(number: i32) -> String {
+/// As in `SIGTERM`.
+pub fn signal_name(number: i32) -> String {
     match Signal::from_named_raw(number) {
         Some(signal) => {
             let name = format!("{signal:?}");

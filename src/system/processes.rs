@@ -118,6 +118,14 @@ impl System {
         start_ticks_in(&std::fs::read_to_string(self.locate(&path)).ok()?)
     }
 
+    /// Whether this very process still runs, and is no zombie.
+    pub fn is_alive(&self, pid: u32, ticks: u64) -> bool {
+        let path = self.root().join(format!("proc/{pid}/stat"));
+        let Ok(stat) = std::fs::read_to_string(path) else { return false };
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+        start_ticks_in(&stat) == Some(ticks) && !matches!(state, Some("Z" | "X"))
+    }
+
     /// How long the process has been running.
     pub fn process_age(&self, pid: u32) -> Option<Duration> {
         let now = clock_gettime(ClockId::Boottime);
@@ -162,6 +170,8 @@ mod tests {
         assert!(!found.argv[0].is_empty());
         assert!(system.process_age(own).unwrap() < Duration::from_secs(3600));
         assert_eq!(system.start_ticks(u32::MAX), None);
+        let ticks = system.start_ticks(own).unwrap();
+        assert!(system.is_alive(own, ticks) && !system.is_alive(own, ticks + 1));
     }
 
     #[test]

@@ -43,7 +43,10 @@ fn every_type_and_every_attribute_is_documented() {
     let manual = Manual::new();
     let surrounding = manual.common.iter().chain(&manual.host);
     let own = manual.types.iter().flat_map(|one| &one.attributes);
-    for attribute in surrounding.chain(own) {
+    let parts: Vec<_> = manual.types.iter().flat_map(|one| manual.parts(one)).collect();
+    assert!(!parts.is_empty(), "the steps of http are told");
+    let inner = parts.iter().flat_map(|(_, of_each)| of_each);
+    for attribute in surrounding.chain(own).chain(inner) {
         let docs = attribute.docs.join(" ");
         assert!(docs.len() > 10 && docs.ends_with('.'), "{}: {docs}", attribute.name);
     }
@@ -71,6 +74,10 @@ fn explain_says_what_the_pages_say_within_a_hundred_columns() {
         assert!(text.contains(one.example.lines().next().unwrap()), "{text}");
     }
     explain(&["http.timeout"]).expect(0).says("http.timeout (duration; default 10s)").does_not_say("method");
+    explain(&["http.steps.form"])
+        .expect(0)
+        .says("http.steps.form (mapping)")
+        .says("as a browser sends a form");
     explain(&["file.when"]).expect(0).says("file.when (expression)");
 }
 
@@ -81,5 +88,7 @@ fn explain_of_what_there_is_not_says_what_was_meant() {
     assert_eq!(explain("fiel").expect(3).says("did you mean `file`?").stdout, "");
     explain("teapot").expect(3).says("the types are: command, directory");
     explain("file.mod").expect(3).says("`file` has no `mod`").says("did you mean `mode`?");
+    explain("http.steps.fom").expect(3).says("`http.steps` has no `fom`").says("did you mean `form`?");
+    explain("file.mode.bits").expect(3).says("`file.mode` has no `bits`");
     explain("file.teapot").expect(3).says("it has: file, state").says("depends_on");
 }

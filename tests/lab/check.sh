@@ -41,6 +41,11 @@ ok "ssh again" on a true
 ok "reset" "$lab" reset a
 ok "not: a file on a fresh disk" on a test -e /root/boot
 ok "add" "$lab" add b
+ok "add one without systemd" "$lab" add plain:init=sh
+ok "its init, its cron, no systemd" on plain '[ "$(cat /proc/1/comm)" = init ] && pgrep -x cron && [ ! -e /run/systemd ]'
+ok "it reaps orphans" on plain '(sh -c "sleep .1 &"); sleep .3; ! grep -l "^State:.Z" /proc/[0-9]*/status'
+on plain 'cat /proc/sys/kernel/random/boot_id >/root/boot; reboot -f'
+ok "a reboot in it" soon on plain '[ "$(cat /root/boot)" != "$(cat /proc/sys/kernel/random/boot_id)" ]'
 ok "the others know it" on ctl getent hosts b
 on ctl poweroff
 ok "poweroff inside" soon sh -c "$lab status | grep -q 'ctl .*off'"

@@ -1,7 +1,8 @@
 # hosts.sh - part of lab.sh: the network and the hosts.
 # A host is: a network namespace with one cable to the lab's switch, a disk (overlay on the image), and while it has
 # power a cgroup with its own systemd in namespaces of its own. $LAB/hosts/H: disk work root octet console, and marks:
-# on (has power), frozen (paused by Xen), partitioned (cable pulled by a test), guest (its power is Xen's business).
+# on (has power), frozen (paused by Xen), partitioned (cable pulled by a test), guest (its power is Xen's business),
+# init-sh (init.sh is its process 1).
 
 cgroot() {  # where cgroup2 is mounted; the machine's own mount will do
   local m; if [ -e "$CGROUP/cgroup.procs" ]; then echo "$CGROUP"; return; fi
@@ -13,7 +14,7 @@ cg() { echo "$(cgroot)/$NS"; }
 populated() { grep -qs 'populated 1' "$1/cgroup.events"; }
 rm_cgroup() { [ ! -d "$1" ] || find "$1" -depth -type d -exec rmdir {} +; }
 alive() { populated "$(cg)/$1"; }
-pid1() { local p; p=$(head -qn1 "$(cg)/$1/init.scope/cgroup.procs" 2>/dev/null) && [ -n "$p" ] && echo "$p" || die "$1 is not running systemd"; }
+pid1() { local p; p=$(head -qn1 "$(cg)/$1/init.scope/cgroup.procs" 2>/dev/null) && [ -n "$p" ] && echo "$p" || die "$1 has no init running"; }
 wait_for() {  # WHAT COMMAND...: 10 s at most; a leading ! waits for it to fail
   local what=$1 i not=""; shift; [ "$1" != ! ] || { not=1; shift; }
   for i in $(seq 500); do if "$@"; then [ -n "$not" ] || return 0; elif [ -n "$not" ]; then return 0; fi; sleep .02; done
@@ -48,11 +49,11 @@ cable() {  # plugged in while the host has power and nobody pulled it
 }
 
 # --- hosts
-spec_name() { local s=${1%:off}; echo "${s%%=*}"; }
+spec_name() { local s=${1%%:*}; echo "${s%%=*}"; }
 check_specs() {  # SPEC...
   local s seen=" "
   for s in "$@"; do
-    [[ $s =~ ^[a-z][a-z0-9-]{0,30}(=[0-9]+)?(:off)?$ ]] || die "not a host: $s (NAME, NAME=OCTET, NAME:off; lower case, digits, dashes)"
+    [[ $s =~ ^[a-z][a-z0-9-]{0,30}(=[0-9]+)?(:init=sh)?(:off)?$ ]] || die "not a host: $s (NAME, NAME=OCTET, NAME:init=sh, NAME:off; lower case, digits, dashes)"
     [[ ! $s =~ =([0-9]+) ]] || { [ "${BASH_REMATCH[1]}" -gt 1 ] && [ "${BASH_REMATCH[1]}" -lt 255 ]; } || die "$s: 2 to 254, please"
     s=$(spec_name "$s")
     [ "$s" != localhost ] || die "no host can be named localhost"
@@ -66,6 +67,7 @@ create() {  # SPEC: its disk, key, name, cable
   if [[ $1 =~ =([0-9]+) ]]; then o=${BASH_REMATCH[1]}; else o=11; while grep -q " $NET.$o\$" "$LAB/hosts.txt"; do o=$((o + 1)); done; fi
   ! grep -q " $NET.$o\$" "$LAB/hosts.txt" || die "$h: $NET.$o is taken"
   mkdir -p "$d"; echo "$o" >"$d/octet"; : >"$d/console"
+  [[ $1 != *:init=sh* ]] || : >"$d/init-sh"
   ssh-keygen -qt ed25519 -N '' -C "$h" -f "$d/host_key"
   disk "$h"
   new_net "$NS-$h"; ip -n "$NS-$h" link add eth0 type veth peer name "p$o" netns "$NS.net"
@@ -78,17 +80,18 @@ disk() {  # a fresh one
   rm -rf --one-file-system "$d"/{disk,work,root}; mkdir -p "$d"/{disk/etc/ssh,work,root}
   install -m600 "$d/host_key" "$d/disk/etc/ssh/ssh_host_ed25519_key"
   install -m644 "$d/host_key.pub" "$d/disk/etc/ssh/ssh_host_ed25519_key.pub"
+  [ ! -e "$d/init-sh" ] || install -Dm755 "$HERE/init.sh" "$d/disk/usr/local/sbin/init"
   echo "$h" >"$d/disk/etc/hostname"; md5sum <<<"$NS-$h" | cut -c1-32 >"$d/disk/etc/machine-id"
 }
 write_lists() {  # hosts.txt in all the forms in which it is wanted
   local h ip names
   names=$(awk '{print $2, $1}' "$LAB/hosts.txt")
   { cat /etc/hosts; echo "$names"; } >"$LAB/etc-hosts.new"; cat "$LAB/etc-hosts.new" >"$LAB/etc-hosts"; rm "$LAB/etc-hosts.new"
-  while read -r h ip; do echo "$h,$ip $(cut -d' ' -f1,2 "$LAB/hosts/$h/host_key.pub")"; done <"$LAB/hosts.txt" >"$LAB/known_hosts"
+  while read -r h ip; do echo "$h,$ip $(key_of "$h" | cut -d' ' -f1,2)"; done <"$LAB/hosts.txt" >"$LAB/known_hosts"
   { while read -r h ip; do printf 'Host %s\n  HostName %s\n' "$h" "$ip"; done <"$LAB/hosts.txt"
     printf 'Host *\n  User root\n  IdentityFile "%s/id"\n  IdentitiesOnly yes\n  UserKnownHostsFile "%s/known_hosts"\n  StrictHostKeyChecking yes\n' "$LAB" "$LAB"
   } >"$LAB/ssh_config"
-  while read -r h ip; do printf '127.0.0.1 localhost\n%s\n' "$names" | put "$h" - /etc/hosts 644; done <"$LAB/hosts.txt"
+  while read -r h ip; do emulated "$h" || printf '127.0.0.1 localhost\n%s\n' "$names" | put "$h" - /etc/hosts 644; done <"$LAB/hosts.txt"
 }
 start() {  # power on; returns at once
   local d=$LAB/hosts/$1
@@ -97,7 +100,10 @@ start() {  # power on; returns at once
   spawn "hosts/$1/console" _power "$1"
 }
 _power() {  # stay with H for as long as it has power; a `reboot` inside it boots it again
-  local h=$1 d=$LAB/hosts/$1 g status xen; g=$(cg); set +e
+  local h=$1 d=$LAB/hosts/$1 g status xen hardware; g=$(cg); set +e
+  # its own namespaces on its own network, or an emulator on the switch's (machines.sh)
+  hardware=(nsenter --net="/run/netns/$NS-$h" unshare -muipCfT --boottime "-$(cut -d. -f1 /proc/uptime)" "$SELF" _init "$h")
+  [ ! -e "$d/machine" ] || hardware=(nsenter --net="/run/netns/$NS.net" env "TAP=p$(cat "$d/octet")" "$d/machine")
   echo "$BASHPID" >"$g/_lab/cgroup.procs"; : >"$d/on"
   while :; do
     xen=""; if [ "$(cat "$LAB/xen/dom0" 2>/dev/null)" = "$h" ]; then  # the machine is Xen's first, then dom0's
@@ -106,8 +112,7 @@ _power() {  # stay with H for as long as it has power; a `reboot` inside it boot
     fi
     echo "--- power on $(date -u +%FT%TZ)"; rm_cgroup "$g/$h"; mkdir "$g/$h"; cable "$h"
     [ ! -e "$d/frozen" ] || echo 1 >"$g/$h/cgroup.freeze"
-    bash -c 'echo $$ >"$1" && shift && exec "$@"' - "$g/$h/cgroup.procs" nsenter --net="/run/netns/$NS-$h" \
-      unshare -muipCfT --boottime "-$(cut -d. -f1 /proc/uptime)" "$SELF" _init "$h"
+    bash -c 'echo $$ >"$1" && shift && exec "$@"' - "$g/$h/cgroup.procs" "${hardware[@]}"
     status=$?  # as a signal: HUP (129) reboot, INT (130) power off, KILL (137) power cut
     echo 1 >"$g/$h/cgroup.kill"; while populated "$g/$h"; do sleep .01; done  # the rest of it dies a moment later
     [ -z "$xen" ] || { kill "$xen"; wait "$xen"; }  # the same box: its guests go with it
@@ -125,7 +130,7 @@ _init() {  # in the host's own namespaces: lay out the machine, then become its 
   mkdir dev/pts dev/shm; mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 devpts dev/pts
   mount -t tmpfs -o mode=1777 tmpfs dev/shm; ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
   for n in 0 1 2; do ln -s /proc/self/fd/$n "dev/$(sed -n $((n + 1))p <<<$'stdin\nstdout\nstderr')"; done
-  for n in null zero full random urandom tty; do : >dev/$n; mount --bind /dev/$n dev/$n; done
+  for n in null zero full random urandom tty fuse; do [ ! -e /dev/$n ] || { : >dev/$n; mount --bind /dev/$n dev/$n; }; done
   # /proc/sys is the whole machine's: a host may read it, and has a boot id of its own. But what it sees of net is its
   # network namespace's (what is the whole machine's there is not shown, or cannot be written)
   cat proc/sys/kernel/random/uuid >dev/boot_id; mount --bind proc/sys proc/sys; mount -o remount,bind,ro proc/sys
@@ -133,9 +138,10 @@ _init() {  # in the host's own namespaces: lay out the machine, then become its 
   for n in sysrq-trigger kmsg; do [ ! -e proc/$n ] || mount --bind dev/null proc/$n; done
   mount --bind dev/boot_id proc/sys/kernel/random/boot_id
   if [ "$(cat "$LAB/xen/dom0" 2>/dev/null)" = "$1" ]; then mkdir dev/xen; mount --bind "$LAB/xen/dev" dev/xen; fi
+  n=/lib/systemd/systemd; [ ! -e "$d/init-sh" ] || n=/usr/local/sbin/init
   pivot_root . .; umount -l .
   exec chroot . /usr/bin/setpriv --bounding-set -sys_module,-sys_time,-mknod \
-    /usr/bin/env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd
+    /usr/bin/env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin "$n"
 }
 assemble() {  # the host's disk at $1/root, in the caller's mount namespace
   mount -t overlay lab-disk -o "lowerdir=$(cat "$REG/image"),upperdir=$1/disk,workdir=$1/work${IN_USERNS:+,userxattr}" "$1/root"
@@ -156,9 +162,11 @@ put() {  # H SRC DST [MODE]: whole, by rename
       "$dst" "${mode:-$([ "$src" = - ] && echo 644 || stat -Lc %a "$src")}"
 }
 answers() {  # H [SECONDS]: until its sshd greets
-  local h=$1 end=$((SECONDS + ${2:-60})) ip; ip=$NET.$(cat "$LAB/hosts/$1/octet")
-  until net timeout .5 bash -c "exec 3<>/dev/tcp/$ip/22 && head -c4 <&3" 2>/dev/null | grep -q SSH-; do
-    [ $SECONDS -lt $end ] || die "$h: no ssh after ${2:-60} s (lab.sh status; lab.sh console $h)"
+  local h=$1 long end ip once=.5; ip=$NET.$(cat "$LAB/hosts/$1/octet")
+  long=${2:-$(cat "$LAB/hosts/$1/patience" 2>/dev/null || echo 60)}; end=$((SECONDS + long))
+  emulated "$h" && once=20  # where all is slow, hanging up early would be to never get through
+  until net timeout "$once" bash -c "exec 3<>/dev/tcp/$ip/22 && head -c4 <&3" 2>/dev/null | grep -q SSH-; do
+    [ $SECONDS -lt $end ] || die "$h: no ssh after $long s (lab.sh status; lab.sh console $h)"
     [ -e "$LAB/hosts/$h/on" ] || [ -e "$LAB/hosts/$h/guest" ] || die "$h has no power (lab.sh console $h)"
     sleep .05
   done

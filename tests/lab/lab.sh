@@ -3,7 +3,9 @@
 #   probe                        can this user have a lab here? exit 0 and one line, or 1 and what is missing
 #   build                        make the disk image (done by `up` when needed; about half a minute)
 #   up [--owner PID] HOST...     a new lab; returns when ssh answers. HOST is NAME, NAME=OCTET (10.77.0.OCTET)
-#                                or either with :off (no power yet). With --owner it goes when PID goes
+#                                or either with :init=sh (a shell script for an init, sshd, cron: no systemd)
+#                                and :off (no power yet). With --owner it goes when PID goes.
+#                                --bare instead of hosts: the network alone, to be filled by real-xen/xen.sh
 #   add HOST...                  more hosts in the lab
 #   down                         take the lab away: power, disks, network; the image stays
 #   down-all                     take away every lab whose owner died or whose directory is gone
@@ -50,6 +52,8 @@ die() { echo "lab: $*" >&2; exit 1; }
 # shellcheck source=/dev/null
 . "$HERE/hosts.sh"
 # shellcheck source=/dev/null
+. "$HERE/machines.sh"
+# shellcheck source=/dev/null
 . "$HERE/rootless.sh"
 
 # One `up`, `add` or `down` of a lab at a time. What is started must not inherit the lock: 9>&-
@@ -59,18 +63,18 @@ is_up() { [ "$(cat "$REG/up" 2>/dev/null)" = "$(cat /proc/sys/kernel/random/boot
 must_be_up() { { [ -e "$REG/token" ] && [ -e "/run/netns/$NS.ctl" ]; } || die "no lab is up in $LAB (lab.sh up HOST...)"; }
 
 up() {
-  local owner="" spec specs=()
+  local owner="" bare="" specs=()
   lock; trap '[ -e "$REG/token" ] || let_go' EXIT
   while [ $# -gt 0 ]; do case $1 in
-    --owner) owner=${2:?--owner needs a PID}; shift 2 ;; -*) die "up: unknown option $1" ;; *) specs+=("$1"); shift ;;
+    --owner) owner=${2:?--owner needs a PID}; shift 2 ;; --bare) bare=1; shift ;; -*) die "up: unknown option $1" ;; *) specs+=("$1"); shift ;;
   esac; done
-  [ ${#specs[@]} -gt 0 ] || die "up: which hosts? (lab.sh up dom0 vps0)"
+  [ ${#specs[@]} -gt 0 ] || [ -n "$bare" ] || die "up: which hosts? (lab.sh up dom0 vps0)"
   check_specs "${specs[@]}"
   ! is_up || die "a lab is up in $LAB already ($(cut -d' ' -f1 "$LAB/hosts.txt" | xargs)): lab.sh down, or lab.sh add HOST"
   # `down` removes the directory: it must be one that holds nothing else
   [ -e "$LAB/.converge-lab" ] || [ -z "$(ls -A "$LAB" 2>/dev/null)" ] || die "$LAB is not empty and no lab: set LAB to a directory of its own"
   clear_away 9>&-  # what a killed `up` or `down` left
-  build 9>&-
+  if [ ${#specs[@]} -gt 0 ]; then build 9>&-; else login_key; fi
   mkdir -p "$REG" "$LAB/hosts"; echo "$LAB" >"$REG/dir"; echo "$owner" >"$REG/owner"; image_dir >"$REG/image"
   cat /proc/sys/kernel/random/uuid >"$REG/token"; : >"$LAB/.converge-lab"; : >"$LAB/hosts.txt"; : >"$LAB/log"
   install -m600 "$LAB_IMAGE/id" "$LAB/id"; install -m644 "$LAB_IMAGE/id.pub" "$LAB/id.pub"
@@ -143,20 +147,22 @@ case $verb in
   boot) need_host "$@"; [ ! -e "$LAB/hosts/$1/guest" ] || die "$1 is a Xen guest: start it on its dom0, with xl create"
     start "$1"; answers "$1" ;;
   wait) need_host "$@"; answers "$@" ;;
-  reset) need_host "$@"; reset "$1" ;;
+  reset) need_host "$@"; own_disk "$1"; reset "$1" ;;
   partition) need_host "$@"; : >"$LAB/hosts/$1/partitioned"; cable "$1" ;;
   heal) need_host "$@"; rm -f "$LAB/hosts/$1/partitioned"; cable "$1" ;;
   ssh) must_be_up; net ssh -F "$LAB/ssh_config" "$@" ;;
   net) must_be_up; net "$@" ;;
-  root) need_host "$@"; h=$1; shift; root "$h" "$@" ;;
-  put) need_host "$@"; put "$@" ;;
-  console) need_host "$@"; cat "$LAB/hosts/$1/console"; ! alive "$1" || root "$1" journalctl -b --no-pager ;;
-  dom0) need_host "$@"; dom0 "$@" ;;
+  root) need_host "$@"; own_disk "$1"; h=$1; shift; root "$h" "$@" ;;
+  put) need_host "$@"; own_disk "$1"; put "$@" ;;
+  console) need_host "$@"; cat "$LAB/hosts/$1/console"; emulated "$1" || ! alive "$1" || root "$1" journalctl -b --no-pager ;;
+  dom0) need_host "$@"; own_disk "$1"; dom0 "$@" ;;
   xen-speed) must_be_up; [[ ${1:-} =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "xen-speed: a number, such as 0.1 or 1"
     [ -d "$LAB/xen" ] || die "no host of this lab is a dom0 (lab.sh dom0 H GUEST...)"
     echo "$1" >"$LAB/xen/speed.new"; mv "$LAB/xen/speed.new" "$LAB/xen/speed" ;;
   site) must_be_up; "$HERE/site/site.sh" ;;
-  # not for people: what lab.sh and the hypervisor call
+  # not for people: what lab.sh, the hypervisor and real-xen/xen.sh call
+  _machine) must_be_up; lock; machine "$@" ;;
+  _machine_guest) must_be_up; lock; machine_guest "$@" ;;
   _inside) _inside "$@" ;;
   _hold) _hold ;;
   _delay) _delay "$1" ;;

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use crate::engine::{self, Way};
 use crate::generate::Case;
 use crate::oracle;
+use crate::parts;
 use crate::round::{Place, another_end, lasting, leftover};
 use crate::tree::{self, Snapshot};
 
@@ -126,7 +127,7 @@ fn one(
     if let Some(touched) = oracle::touched(spec, &before, &cut) {
         return Err(format!("what is not declared was touched: {touched}"));
     }
-    if let Some(broken) = broken(&before, &lasting(cut.clone()), end) {
+    if let Some(broken) = broken(spec, &lasting(before), &lasting(cut.clone()), end) {
         return Err(broken);
     }
     // Only what dies has no time to clear away.
@@ -144,16 +145,31 @@ fn one(
 
 /// A file that is neither the old nor the new one, or that is missing though there is an old and
 /// a new one.
-fn broken(before: &Snapshot, cut: &Snapshot, end: &Snapshot) -> Option<String> {
-    for (path, there) in cut.iter().filter(|(path, there)| there.kind == 'f' && !path.ends_with(".converge"))
-    {
+fn broken(spec: &Spec, before: &Snapshot, cut: &Snapshot, end: &Snapshot) -> Option<String> {
+    for (path, there) in cut.iter().filter(|(_, there)| there.kind == 'f') {
+        // Of what a command was run for there may be other words each time.
+        let is_record = path.starts_with("/var/lib/converge/");
+        if is_record && serde_json::from_slice::<serde_json::Value>(&there.content).is_err() {
+            return Some(format!("{path} is half of a record: {there:?}"));
+        }
+        if is_record || path.ends_with(".converge") {
+            continue;
+        }
         let known = [before.get(path), end.get(path)];
         let known: Vec<_> = known.into_iter().flatten().filter(|known| known.kind == 'f').collect();
-        if !known.iter().any(|known| known.content == there.content) {
+        // Of several parts in one file some may be new.
+        let states: Vec<&[u8]> = known.iter().map(|known| known.content.as_slice()).collect();
+        let is_edited = oracle::is_edited(spec, cut, path);
+        let is_known = states.contains(&there.content.as_slice());
+        if !is_known && !(is_edited && parts::is_between(&there.content, &states)) {
             return Some(format!("{path} is neither old nor new: {there:?}"));
         }
         // Its content is new or old, and so are its owner and mode (chown comes before chmod).
-        let is_whole = |known: &&crate::tree::Entry| known.lasting() == there.lasting();
+        let access = |it: &crate::tree::Entry| (it.mode, it.uid, it.gid);
+        let is_whole = |known: &&crate::tree::Entry| match is_edited {
+            true => access(known) == access(there),
+            false => known.lasting() == there.lasting(),
+        };
         if there.inode != before.get(path).map_or(0, |was| was.inode) && !known.iter().any(is_whole) {
             return Some(format!("{path} is new, without its owner and mode: {there:?}"));
         }

@@ -13,8 +13,16 @@ pub struct Case {
 const NAMES: &[&str] = &["a", "b", "c d", ".e"];
 const MODES: &[&str] = &["755", "700", "2775", "644", "600", "4755", "1777", "750"];
 const OWNERS: &[&str] = &["0:0", "0:0", "1001:1001", "1002:0"];
-const CONTENTS: &[&str] =
-    &["one", "two\\xfe\\xff", "", "a longer content, of more than one block of nothing"];
+const CONTENTS: &[&str] = &[
+    "one",
+    "two\\xfe\\xff",
+    "",
+    "a longer content, of more than one block of nothing",
+    "one\\x0ak = 1\\x0a\\xff\\x0aend\\x0a",
+    "one\\x0d\\x0a#k = 0\\x0d\\x0aend",
+    "k = 1\\x0ak = 2\\x0a",
+    "one\\x0a# BEGIN converge: 7\\x0apart old\\x0a# END converge: 7\\x0aend\\x0a",
+];
 const TARGETS: &[&str] = &["a", "b", "nowhere", "/t/a", "/keep/d", "../keep/d", "/t/b/a"];
 
 impl Case {
@@ -35,6 +43,27 @@ impl Case {
                 items.push(item(rng, &path));
                 taken.push(path);
             }
+        }
+        // Parts of a file that is declared, there, or made by one of them.
+        if rng.one_in(3) {
+            let file = |line: &String| {
+                Some(line.strip_prefix("f ")?.splitn(3, ' ').nth(2)?.split('|').next()?.to_owned())
+            };
+            let mut files: Vec<String> = tree.iter().filter_map(file).collect();
+            let is_open = |item: &&String| {
+                item.starts_with("  - file") && !item.contains("content") && !item.contains("absent")
+            };
+            let declared = items.iter().filter(is_open).filter_map(|item| item.split('"').nth(1));
+            files.extend(declared.map(str::to_owned));
+            let path = if files.is_empty() || rng.one_in(4) {
+                path(rng)
+            } else {
+                files[rng.below(files.len())].clone()
+            };
+            for number in 0..=rng.below(3) {
+                items.push(part(rng, number, &path));
+            }
+            taken.push(path);
         }
         // What a command makes is what no resource says anything of: `recurse` and `purge` are for
         // what is there already.
@@ -201,6 +230,35 @@ fn file(rng: &mut Rng) -> Vec<String> {
         lines.push("sensitive: true".into());
     }
     lines
+}
+
+/// A line or a block. What they write begins with `part`, or is a marker.
+fn part(rng: &mut Rng, number: usize, path: &str) -> String {
+    let is_gone = rng.one_in(5);
+    let (head, body) = match rng.below(3) {
+        0 => (
+            format!("block: {}", rng.pick(&["7", "8"])),
+            format!("    content: \"part b{number}\\npart c\\n\"\n"),
+        ),
+        1 => (format!("line: l{number}"), format!("    text: part {number}\n")),
+        _ => {
+            let pattern = rng.pick(&["^#?k =", "^(one|part x)", "^part k", "longer"]);
+            let occurrence = if rng.one_in(3) { "    occurrence: all\n" } else { "" };
+            (
+                format!("line: l{number}"),
+                format!("    text: part k{number}\n    match: \"{pattern}\"\n{occurrence}"),
+            )
+        }
+    };
+    let body = if is_gone && head.starts_with("block") { String::new() } else { body };
+    let rest = match (is_gone, rng.below(5)) {
+        (true, _) => "    state: absent\n",
+        (false, 0) => "    create: true\n    after: ^one\n",
+        (false, 1) => "    before: ^end\n",
+        (false, 2) => "",
+        (false, _) => "    create: true\n",
+    };
+    format!("  - {head}\n    file: \"{path}\"\n{body}{rest}")
 }
 
 /// In a directory of its own or beside the others: what it makes is called `made`, what it

@@ -5,6 +5,7 @@ mod engine;
 mod faults;
 mod generate;
 mod oracle;
+mod parts;
 mod regressions;
 mod rng;
 mod round;

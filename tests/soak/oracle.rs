@@ -7,6 +7,7 @@ use converge::resource::common::Presence;
 use converge::spec::Spec;
 
 use crate::engine::{Told, is_settled};
+use crate::parts;
 use crate::tree::{Entry, Snapshot, real};
 
 type Access<'a> = (Option<&'a String>, Option<&'a String>, Option<Mode>);
@@ -25,8 +26,17 @@ fn path_of(resource: &AnyResource) -> Option<&AbsPath> {
         AnyResource::Directory(it) => Some(&it.path),
         AnyResource::File(it) => Some(&it.path),
         AnyResource::Symlink(it) => Some(&it.path),
+        AnyResource::Line(it) => Some(&it.file),
+        AnyResource::Block(it) => Some(&it.file),
         _ => None,
     }
+}
+
+/// Whether a part of the file at this path is declared.
+pub fn is_edited(spec: &Spec, snapshot: &Snapshot, path: &str) -> bool {
+    let is_part = |it: &AnyResource| matches!(it, AnyResource::Line(_) | AnyResource::Block(_));
+    let leads = |it: &AnyResource| path_of(it).is_some_and(|it| real(snapshot, it.as_str()) == path);
+    spec.items.iter().any(|item| is_part(&item.resource) && leads(&item.resource))
 }
 
 /// What the nearest directory with `recurse` above it leaves to a resource.
@@ -82,7 +92,8 @@ fn wrong(spec: &Spec, resource: &AnyResource, before: &Snapshot, after: &Snapsho
                 (None, Some(old)) => &old.content,
                 (None, None) => &[],
             };
-            if there.content != wanted {
+            let is_left = it.content.is_none() && is_edited(spec, after, &here);
+            if !is_left && there.content != wanted {
                 return Some(format!("its content is {:?}", String::from_utf8_lossy(&there.content)));
             }
             let own = (it.owner.as_ref(), it.group.as_ref(), it.mode);
@@ -97,6 +108,21 @@ fn wrong(spec: &Spec, resource: &AnyResource, before: &Snapshot, after: &Snapsho
             let target = it.target.clone().unwrap_or_default();
             let good = there.is_some_and(|there| there.kind == 'l' && there.content == target.as_bytes());
             (!good).then(|| format!("it is no link to {target}: {there:?}"))
+        }
+        AnyResource::Line(_) | AnyResource::Block(_) => {
+            let same = |item: &&converge::spec::Item| path_of(&item.resource) == Some(path);
+            let others: Vec<&AnyResource> =
+                spec.items.iter().filter(same).map(|item| &item.resource).collect();
+            let is_file = others.iter().any(|other| matches!(other, AnyResource::File(_)));
+            let (Some(was), Some(now), false) = (was, there, is_file) else {
+                return parts::wrong(resource, there);
+            };
+            let kept = parts::lost(&others, was, now);
+            let is_left = inherited(spec, path, (None, None, None)) == (None, None, None);
+            let moved =
+                is_left && was.kind == 'f' && (was.mode, was.uid, was.gid) != (now.mode, now.uid, now.gid);
+            let moved = moved.then(|| format!("owner and mode were {was:?} and are {now:?}"));
+            parts::wrong(resource, there).or(kept).or(moved)
         }
         _ => there.map(|there| format!("it is there: {there:?}")),
     }
@@ -118,6 +144,22 @@ fn group_of(before: &Snapshot, after: &Snapshot, path: &str) -> u32 {
 /// Whether the directory of everything that is declared is there or is declared: then any order
 /// that the graph allows is as good as another.
 pub fn has_all_parents(spec: &Spec, before: &Snapshot) -> bool {
+    // Who makes the file that a part is in is awaited as well.
+    let awaits = |resource: &AnyResource| match resource {
+        AnyResource::Line(it) => !it.create,
+        AnyResource::Block(it) => !it.create,
+        _ => false,
+    };
+    let is_there = |path: &AbsPath| before.get(&real(before, path.as_str())).is_some_and(|it| it.kind == 'f');
+    let makes = |path: &AbsPath| {
+        spec.items.iter().any(|item| matches!(&item.resource, AnyResource::File(it) if it.path == *path))
+    };
+    let lacks_file = |item: &converge::spec::Item| {
+        awaits(&item.resource) && path_of(&item.resource).is_some_and(|path| !is_there(path) && !makes(path))
+    };
+    if spec.items.iter().any(lacks_file) {
+        return false;
+    }
     let mut paths = spec.items.iter().filter_map(|item| path_of(&item.resource));
     paths.all(|path| {
         let Some(parent) = path.parent() else { return true };

@@ -10,6 +10,7 @@ use crate::Tally;
 use crate::engine::{self, Told, Way, is_settled};
 use crate::generate::Case;
 use crate::oracle;
+use crate::parts;
 use crate::rng::Rng;
 use crate::tree::{self, Entry, Snapshot};
 
@@ -130,13 +131,14 @@ pub fn another_end(told: &Told, end: &Snapshot, root: &Path) -> Option<String> {
     tree::difference(end, &lasting(tree::look(root)), |was, is| was.lasting() == is.lasting())
 }
 
-/// Without the times in the names of backups.
+/// Without the times in the names of backups, and without the order of what parts of files wrote.
 pub fn lasting(snapshot: Snapshot) -> Snapshot {
     let named = |path: String| match path.strip_suffix(".bak").and_then(|rest| rest.rsplit_once('.')) {
         Some((file, _)) => format!("{file}.TIME.bak"),
         None => path,
     };
-    snapshot.into_iter().map(|(path, entry): (String, Entry)| (named(path), entry)).collect()
+    let unordered = |entry: Entry| Entry { content: parts::unordered(&entry.content), ..entry };
+    snapshot.into_iter().map(|(path, entry): (String, Entry)| (named(path), unordered(entry))).collect()
 }
 
 pub fn leftover(snapshot: &Snapshot) -> Option<String> {

@@ -101,8 +101,13 @@ impl Host {
 
     /// An agent with these variables, as in `LANG=de_DE.UTF-8`.
     pub fn agent_with(&self, variables: &str) -> Agent {
+        self.agent_by(&format!("{variables} {PLACE}"))
+    }
+
+    /// One that has been pushed, started by another command line there.
+    pub fn agent_by(&self, line: &str) -> Agent {
         self.push();
-        Agent::on(self.command(&format!("{variables} {PLACE}")))
+        Agent::on(self.command(line))
     }
 
     /// An agent that another user runs.

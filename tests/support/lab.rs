@@ -42,6 +42,10 @@ fn script() -> PathBuf {
     project().join("tests/lab/lab.sh")
 }
 
+fn xen_script() -> PathBuf {
+    project().join("tests/lab/real-xen/xen.sh")
+}
+
 fn run(cmd: &mut Command) -> Output {
     let out = cmd.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("cannot run {cmd:?}: {e}"));
     Output {
@@ -77,6 +81,34 @@ impl Lab {
         let out = run(cmd.args(hosts).envs(env.iter().copied()));
         assert!(out.ok(), "lab {name} did not come up: {}{}", out.stdout, out.stderr);
         lab
+    }
+
+    /// Can this machine have real Xen (tests/lab/real-xen)? If not, what is missing.
+    pub fn real_xen_available() -> Result<(), String> {
+        let out = run(Command::new(xen_script()).arg("probe"));
+        if out.ok() { Ok(()) } else { Err(format!("{}{}", out.stdout, out.stderr).trim().to_string()) }
+    }
+
+    /// A lab whose dom0 is an emulated machine under real Xen, with vps0 not yet created. It is also
+    /// taken away when this process ends, however that comes.
+    pub fn up_real_xen(name: &str) -> Lab {
+        let lab = Lab { name: name.into(), dir: project().join("target/lab/tests").join(name) };
+        lab.sh(["down"]);
+        let owner = std::process::id().to_string();
+        let out = run(lab.xen_command().args(["up", "--owner", &owner]));
+        assert!(out.ok(), "real Xen did not come up: {}{}", out.stdout, out.stderr);
+        lab
+    }
+
+    fn xen_command(&self) -> Command {
+        let mut cmd = Command::new(xen_script());
+        cmd.env("LAB", &self.dir);
+        cmd
+    }
+
+    /// `xen.sh ARGS`, whatever comes of it.
+    pub fn xen(&self, args: &[&str]) -> Output {
+        run(self.xen_command().args(args))
     }
 
     /// `lab.sh`, for this lab.

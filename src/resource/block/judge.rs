@@ -46,7 +46,8 @@ impl Block {
         all.extend(lines);
         all.push(markers.end.as_bytes());
         text.insert(at, &all);
-        let from = is_new.then(|| "(no file)".to_owned());
+        // Who does not make the file comes after who does, and finds it.
+        let from = (is_new && self.create).then(|| "(no file)".to_owned());
         let mut change = Change::new("content", from, Some(content.summary()));
         if !is_new && !content.has_secret() {
             change.old_text = Some(String::new());

@@ -22,7 +22,10 @@ pub struct Row {
 pub struct AtWork {
     /// An `xl create`, in the foreground of whoever called it.
     pub creates: bool,
-    /// The `xl create` that stays behind to watch the domain is building it anew (a reboot).
+    /// The `xl create` that stays behind watches the domain: when it goes, that clears it away or
+    /// creates it anew, as its configuration says.
+    pub watches: bool,
+    /// It is creating it anew (a reboot).
     pub rebuilds: bool,
     pub destroys: bool,
 }
@@ -63,6 +66,11 @@ impl Row {
         })
     }
 
+    /// Shut down, and shown as what is being cleared away or created anew.
+    pub fn may_be_going(&self) -> bool {
+        self.has('s') && (self.has('p') || self.flags.ends_with("r-"))
+    }
+
     fn has(&self, flag: char) -> bool {
         self.flags.contains(flag)
     }
@@ -81,18 +89,23 @@ impl Situation {
         let shut_down = row.flags.chars().nth(3) == Some('s');
         let reason = row.flags.chars().nth(4).unwrap_or('-');
         let is_paused = row.has('p');
-        if row.has('d') || shut_down && is_paused || is_paused && work.destroys {
+        if row.has('d') || is_paused && work.destroys {
             return Situation::Dying;
         }
         if shut_down {
+            // The `xl` that watches it is about to clear it away or to create it anew, and does not
+            // stay where it is to be preserved.
+            let is_attended = work.watches || work.creates || work.rebuilds || work.destroys;
             return match reason {
+                // A suspension, for saving.
+                's' => Situation::Dying,
+                _ if is_attended => Situation::Dying,
                 'c' | 'w' => Situation::Crashed,
-                // A reboot, or a suspension for saving: not the end of it.
-                'r' | 's' => Situation::Dying,
                 _ => Situation::ShutDown,
             };
         }
-        if !is_paused {
+        let is_whole = row.memory > 0 && row.vcpus > 0;
+        if !is_paused && is_whole {
             // `------` too: it has work, and no CPU at this moment.
             return Situation::Running;
         }
@@ -100,7 +113,8 @@ impl Situation {
         if never_ran && (work.creates || work.rebuilds) {
             return Situation::Building;
         }
-        if row.memory == 0 || row.vcpus == 0 { Situation::HalfBuilt } else { Situation::Paused }
+        // Also where somebody has unpaused it: there is nothing in it that could run.
+        if is_whole { Situation::Paused } else { Situation::HalfBuilt }
     }
 }
 
@@ -123,7 +137,7 @@ impl fmt::Display for Situation {
 mod tests {
     use super::*;
 
-    const NOBODY: AtWork = AtWork { creates: false, rebuilds: false, destroys: false };
+    const NOBODY: AtWork = AtWork { creates: false, watches: false, rebuilds: false, destroys: false };
 
     fn situation(line: &str, work: AtWork) -> Situation {
         Situation::of(Some(&Row::read(line).unwrap()), work)
@@ -138,12 +152,17 @@ mod tests {
             (include_str!("../../../tests/data/xl/30-list-paused.txt"), Situation::Paused),
             (include_str!("../../../tests/data/xl/33-list-paused-twice.txt"), Situation::Paused),
             (include_str!("../../../tests/data/xl/42-list-created-paused.txt"), Situation::Paused),
-            (include_str!("../../../tests/data/xl/62-list-after-shutdown-all.txt"), Situation::Dying),
             (include_str!("../../../tests/data/xl/66-list-preserved-shutdown.txt"), Situation::ShutDown),
             (include_str!("../../../tests/data/xl/86-list-crashed.txt"), Situation::Crashed),
-            (include_str!("../../../tests/data/xl/89-list-pvh-died-at-once.txt"), Situation::Dying),
         ] {
             assert_eq!(Situation::of(find(recorded, "vps0").as_ref(), NOBODY), expected, "{recorded}");
+        }
+        let watched = AtWork { watches: true, ..NOBODY };
+        for recorded in [
+            include_str!("../../../tests/data/xl/62-list-after-shutdown-all.txt"),
+            include_str!("../../../tests/data/xl/89-list-pvh-died-at-once.txt"),
+        ] {
+            assert_eq!(Situation::of(find(recorded, "vps0").as_ref(), watched), Situation::Dying);
         }
     }
 
@@ -159,16 +178,35 @@ mod tests {
         assert_eq!(situation("vps0 3 0 0 --p--- 0.0", NOBODY), Situation::HalfBuilt);
         assert_eq!(situation("vps0 3 128 0 --p--- 0.0", NOBODY), Situation::HalfBuilt);
         assert_eq!(situation("vps0 3 128 1 --p--- 0.0", NOBODY), Situation::Paused);
+        // Somebody unpaused what was not built yet, or never will be.
+        assert_eq!(situation("vps0 3 0 0 ------ 0.0", creating), Situation::Building);
+        assert_eq!(situation("vps0 3 0 0 ------ 0.0", NOBODY), Situation::HalfBuilt);
         assert_eq!(situation("vps0 3 128 1 r----- 0.7", creating), Situation::Running);
     }
 
     #[test]
     fn a_reboot_passes_from_row_to_row() {
         let rebuilding = AtWork { rebuilds: true, ..NOBODY };
-        assert_eq!(situation("vps0 5 128 1 ---sr- 13.4", NOBODY), Situation::Dying);
-        assert_eq!(situation("vps0 5 128 1 --psr- 13.4", NOBODY), Situation::Dying);
+        let watched = AtWork { watches: true, ..NOBODY };
+        assert_eq!(situation("vps0 5 128 1 ---sr- 13.4", watched), Situation::Dying);
+        assert_eq!(situation("vps0 5 128 1 --psr- 13.4", watched), Situation::Dying);
         assert_eq!(Situation::of(None, rebuilding), Situation::Building);
         assert_eq!(situation("vps0 6 0 0 --p--- 0.0", rebuilding), Situation::Building);
+    }
+
+    #[test]
+    fn what_nobody_clears_away_is_preserved_and_not_on_its_way() {
+        let watched = AtWork { watches: true, ..NOBODY };
+        for (line, of_itself) in [
+            ("vps0 5 128 1 --ps-- 13.4", Situation::ShutDown),
+            ("vps0 5 128 1 --psc- 13.4", Situation::Crashed),
+            ("vps0 5 128 1 ---sr- 13.4", Situation::ShutDown),
+        ] {
+            assert_eq!(situation(line, watched), Situation::Dying, "{line}");
+            assert_eq!(situation(line, NOBODY), of_itself, "{line}");
+        }
+        assert_eq!(situation("vps0 5 128 1 ---s-- 13.4", watched), Situation::Dying);
+        assert_eq!(situation("vps0 5 128 1 ---s-- 13.4", NOBODY), Situation::ShutDown);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What looks as if a killed `xl create` had left it may be built by somebody who is not seen (in
-//! another container, by another toolstack). So it is given some time, from when this process
-//! first saw it: destroying what is being built would be worse than to wait.
+//! another container, by another toolstack), and what looks as if it stayed after a shutdown may be
+//! cleared away by them. So it is given some time, from when this process first saw it: destroying
+//! what is being built would be worse than to wait.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,30 +13,41 @@ use super::listed::{Row, Situation};
 const BUILD: Duration = Duration::from_secs(15);
 const DEVICES: Duration = Duration::from_secs(25);
 
-/// When each half-built domain was first seen, by its id, which no later domain gets.
-static SEEN: Mutex<Option<HashMap<u32, Instant>>> = Mutex::new(None);
+/// How long clearing a domain away may take, or creating it anew after a reboot.
+const TEARDOWN: Duration = Duration::from_secs(15);
 
-/// The situation, or `Building` as long as there is hope.
+/// What is doubtful about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Doubt {
+    Built,
+    Gone,
+}
+
+/// When each doubtful domain was first seen, by its id, which no later domain gets.
+static SEEN: Mutex<Option<HashMap<(u32, Doubt), Instant>>> = Mutex::new(None);
+
+/// The situation, or `Building` or `Dying` as long as that may be.
 pub fn with_patience(row: Option<&Row>, situation: Situation) -> Situation {
     let Some(row) = row else { return situation };
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     let seen = seen.get_or_insert_default();
+    let mut since = |doubt| seen.entry((row.id, doubt)).or_insert_with(Instant::now).elapsed();
     match situation {
-        Situation::HalfBuilt => {
-            let first = *seen.entry(row.id).or_insert_with(Instant::now);
-            decide(situation, first.elapsed(), BUILD)
-        }
+        Situation::HalfBuilt => decide(situation, since(Doubt::Built), BUILD, Situation::Building),
         // It has memory and CPUs by now, and never ran: it was built before this process's eyes.
-        Situation::Paused if row.seconds == 0.0 => match seen.get(&row.id) {
-            Some(first) => decide(situation, first.elapsed(), DEVICES),
+        Situation::Paused if row.seconds == 0.0 => match seen.get(&(row.id, Doubt::Built)) {
+            Some(first) => decide(situation, first.elapsed(), DEVICES, Situation::Building),
             None => situation,
         },
+        Situation::ShutDown | Situation::Crashed if row.may_be_going() => {
+            decide(situation, since(Doubt::Gone), TEARDOWN, Situation::Dying)
+        }
         other => other,
     }
 }
 
-fn decide(situation: Situation, since: Duration, patience: Duration) -> Situation {
-    if since < patience { Situation::Building } else { situation }
+fn decide(situation: Situation, since: Duration, patience: Duration, meanwhile: Situation) -> Situation {
+    if since < patience { meanwhile } else { situation }
 }
 
 #[cfg(test)]
@@ -50,9 +62,18 @@ mod tests {
         assert_eq!(with_patience(Some(&built), Situation::Paused), Situation::Paused);
         assert_eq!(with_patience(Some(&half), Situation::HalfBuilt), Situation::Building);
         assert_eq!(with_patience(Some(&built), Situation::Paused), Situation::Building);
-        assert_eq!(decide(Situation::HalfBuilt, BUILD, BUILD), Situation::HalfBuilt);
-        assert_eq!(decide(Situation::Paused, DEVICES, DEVICES), Situation::Paused);
+        let half_built = |since| decide(Situation::HalfBuilt, since, BUILD, Situation::Building);
+        assert_eq!(half_built(BUILD - Duration::from_secs(1)), Situation::Building);
+        assert_eq!(half_built(BUILD), Situation::HalfBuilt);
         let paused = Row::read("vps0 4711 128 1 --p--- 19.0").unwrap();
         assert_eq!(with_patience(Some(&paused), Situation::Paused), Situation::Paused);
+    }
+
+    #[test]
+    fn what_may_be_cleared_away_is_given_time_and_what_is_preserved_is_not() {
+        let going = Row::read("vps0 4712 128 1 --ps-- 19.0").unwrap();
+        let kept = Row::read("vps0 4713 128 1 ---s-- 19.0").unwrap();
+        assert_eq!(with_patience(Some(&going), Situation::ShutDown), Situation::Dying);
+        assert_eq!(with_patience(Some(&kept), Situation::ShutDown), Situation::ShutDown);
     }
 }

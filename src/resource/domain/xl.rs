@@ -72,20 +72,39 @@ impl Xl<'_> {
         if output.succeeded() || output.stderr.contains("invalid domain identifier") {
             return Ok(());
         }
-        if verb == "shutdown" && output.stderr.contains("PV control interface not available") {
+        Err(output.failure(format!("`xl {verb} {}`", self.name)))
+    }
+
+    /// Asks the guest to shut down; whether it took notice. `xl` waits for that: 60 s on a guest
+    /// whose kernel does not answer, but here no longer than `patience`.
+    pub fn ask_to_go(&self, patience: Duration) -> Result<bool, Failure> {
+        let ask = |argv: &[&str]| {
+            let system = self.system.within(patience.max(Duration::from_secs(5)).min(self.time_left()));
+            match system.run(&Invocation::new(argv.iter().copied())) {
+                Err(failure) if failure.reason.contains("did not end within") => Ok(None),
+                asked => asked.map(Some),
+            }
+        };
+        let Some(mut output) = ask(&["xl", "shutdown", self.name])? else { return Ok(false) };
+        if output.stderr.contains("PV control interface not available") {
             // A guest without Xen's drivers: press its power button.
-            let fallback = self.system.tool(["xl", "shutdown", "-F", self.name])?;
-            if fallback.succeeded() {
-                return Ok(());
+            match ask(&["xl", "shutdown", "-F", self.name])? {
+                Some(pressed) => output = pressed,
+                None => return Ok(false),
             }
         }
-        Err(output.failure(format!("`xl {verb} {}`", self.name)))
+        if output.stderr.contains("didn't acknowledge control request") {
+            return Ok(false);
+        }
+        if output.succeeded() || output.stderr.contains("invalid domain identifier") {
+            return Ok(true);
+        }
+        Err(output.failure(format!("`xl shutdown {}`", self.name)))
     }
 
     /// Looks again and again, as long as this operation may take, until it is as wanted.
     pub fn wait_for(&self, is_so: impl Fn(Situation) -> bool, patience: Duration) -> Result<Now, Failure> {
-        let reserve = Duration::from_secs(2);
-        let patience = patience.min(self.system.time_left().saturating_sub(reserve));
+        let patience = patience.min(self.time_left());
         let begun = std::time::Instant::now();
         loop {
             let now = self.now()?;
@@ -96,6 +115,11 @@ impl Xl<'_> {
         }
     }
 
+    /// How long this operation may still wait: what is left of its timeout, less what it takes to end.
+    pub fn time_left(&self) -> Duration {
+        self.system.time_left().saturating_sub(Duration::from_secs(2))
+    }
+
     fn at_work(&self, row: Option<&Row>) -> AtWork {
         let mut work = AtWork::default();
         for process in self.system.processes() {
@@ -104,7 +128,8 @@ impl Xl<'_> {
                 "create" if arguments.iter().any(|argument| self.is_config(argument)) => {
                     match self.log_of(process.pid) {
                         None => work.creates = true,
-                        Some(log) => work.rebuilds |= !is_watching(&log, row),
+                        Some(log) if is_watching(&log, row) => work.watches = true,
+                        Some(_) => work.rebuilds = true,
                     }
                 }
                 "destroy" => work.destroys |= arguments.iter().any(|argument| self.is_named(argument, row)),
@@ -177,7 +202,13 @@ fn not_created(name: &str, config: &AbsPath, output: &Output) -> Failure {
     let said = &output.stderr;
     let line = |words: &str| said.lines().find(|line| line.contains(words)).map(str::trim);
     let after = |words: &str| line(words)?.split_once(words).map(|(_, rest)| rest.trim());
-    let (why, help) = if let Some(bridge) = after("Could not find bridge device ") {
+    let (why, help) = if said.contains("No such process") {
+        // The memory that could not be had, of which it speaks as well, is that of a domain that is gone.
+        (
+            "it was destroyed while it was being built".to_owned(),
+            "something else on this machine ends it".to_owned(),
+        )
+    } else if let Some(bridge) = after("Could not find bridge device ") {
         (
             format!("there is no bridge {bridge}"),
             format!("make the bridge {bridge} on this machine, or correct `bridge=` in {config}"),
@@ -249,6 +280,10 @@ mod tests {
                 "/root/broken.cfg:1: config parsing error near `\"vps0': lexical error",
             ),
             (include_str!("../../../tests/data/xl/11-create-missing-cfg.txt"), "cannot be read"),
+            (
+                include_str!("../../../tests/data/xl/152-create-destroyed-meanwhile.txt"),
+                "it was destroyed while it was being built",
+            ),
             (include_str!("../../../tests/data/xl/82-create-pvh.txt"), "no virtualisation"),
         ] {
             let failure = why(text);

@@ -8,20 +8,18 @@ use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, Uri};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout, TcpConnector};
-use ureq::{Agent, Error, config::Config, config::RedirectAuthHeaders};
+use ureq::{Agent, Error, config::Config};
 
 use super::tls::TlsConnector;
 use super::trust::{self, Trust};
 use crate::attribute::Span;
 use crate::resource::{Failure, io_words};
 
-const REDIRECTS: u32 = 10;
-
 /// How a request is to be made, beside what it says.
 pub struct Way {
-    /// Of the whole exchange: name, connection, answer, and what is read of the body.
+    /// Of the whole exchange: name, connection, answer, what is read of the body, and the same
+    /// again where redirects are followed.
     pub timeout: Duration,
-    pub follow: bool,
     /// The host of the URL, and the address to connect to instead of its own.
     pub instead: Option<(String, IpAddr, Option<u16>)>,
     pub trust: Arc<Trust>,
@@ -38,6 +36,12 @@ pub struct Answer {
 pub struct Trouble {
     pub reason: String,
     pub help: Option<String>,
+}
+
+impl Trouble {
+    pub fn new(reason: String) -> Self {
+        Trouble { reason, help: None }
+    }
 }
 
 /// How far it came, for errors that do not say.
@@ -112,10 +116,14 @@ impl Resolver for Names {
     }
 }
 
-/// Sends a request. Err(Failure) is what no waiting can mend.
-pub fn send(request: ureq::http::Request<Vec<u8>>, way: Way) -> Result<Result<Answer, Trouble>, Failure> {
+/// Sends one request. Err(Failure) is what no waiting can mend.
+pub fn send(
+    request: ureq::http::Request<Vec<u8>>,
+    way: &Way,
+    deadline: Instant,
+) -> Result<Result<Answer, Trouble>, Failure> {
     let witness = Arc::new(Witness::default());
-    let tls = TlsConnector::new(Arc::clone(&way.trust), Arc::clone(&witness), Instant::now() + way.timeout);
+    let tls = TlsConnector::new(Arc::clone(&way.trust), Arc::clone(&witness), deadline);
     let tls = tls.map_err(|error| Failure::new(format!("TLS cannot be used: {error}")))?;
     let config = Agent::config_builder()
         .http_status_as_error(false)
@@ -123,14 +131,13 @@ pub fn send(request: ureq::http::Request<Vec<u8>>, way: Way) -> Result<Result<An
         // What the environment of an agent happens to say must not decide what is checked.
         .proxy(None)
         .user_agent(concat!("converge/", env!("CARGO_PKG_VERSION")))
-        .timeout_global(Some(way.timeout))
-        .max_redirects(if way.follow { REDIRECTS } else { 0 })
-        .max_redirects_will_error(way.follow)
-        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+        .timeout_global(Some(Way::left(deadline)))
+        .max_redirects(0)
+        .max_redirects_will_error(false)
         .max_idle_connections(0)
         .build();
-    let names =
-        Names { instead: way.instead, witness: Arc::clone(&witness), system: DefaultResolver::default() };
+    let instead = way.instead.clone();
+    let names = Names { instead, witness: Arc::clone(&witness), system: DefaultResolver::default() };
     let agent = Agent::with_parts(config, ().chain(TcpConnector::default()).chain(tls), names);
     let (parts, body) = request.into_parts();
     // A POST without a body says so: Content-Length: 0.
@@ -164,6 +171,10 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<String> {
         let value = self.headers.get(name)?;
         Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    }
+
+    pub fn is_html(&self) -> bool {
+        self.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().contains("html"))
     }
 
     /// No more than `cap` bytes of the body, and why it is not whole, if it broke off.
@@ -219,8 +230,6 @@ fn told(error: &Error, witness: &Witness, timeout: Duration) -> String {
         Error::Rustls(error) => trust::told(error, &host),
         Error::Tls(error) => format!("TLS: {error}"),
         Error::Protocol(error) => format!("{addresses} does not answer in HTTP: {error}"),
-        Error::TooManyRedirects => format!("more than {REDIRECTS} redirects"),
-        Error::RedirectFailed => "the redirect of a request with a body is not followed".to_owned(),
         other => other.to_string(),
     }
 }

@@ -1,22 +1,25 @@
 //! What is expected of an answer, and what is not as expected.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::Http;
+use super::captured::{self, Captured};
 use super::client::Answer;
+use super::excerpt::{self, Sought};
+use super::html;
 use crate::attribute::{described, text_form};
 use crate::resource::Detail;
 
 /// No more of a body is read than this.
 const BODY_CAP: u64 = 1024 * 1024;
 
-/// No more of it is shown.
-const SHOWN_CAP: usize = 2 * 1024;
+/// Of the page of an error, no more than what may be shown of it.
+const ERROR_CAP: u64 = 64 * 1024;
 
 /// The headers that say who answered, and where it points.
 const SHOWN_HEADERS: [&str; 5] = ["server", "location", "content-type", "www-authenticate", "retry-after"];
@@ -25,9 +28,13 @@ const SHOWN_HEADERS: [&str; 5] = ["server", "location", "content-type", "www-aut
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Statuses(Vec<u16>);
 
-/// A regular expression.
+/// A regular expression. It may have places for what a journey captures.
 #[derive(Clone, Debug)]
-pub struct Pattern(regex::Regex);
+pub struct Pattern {
+    text: String,
+    /// With stand-ins in its places.
+    regex: regex::Regex,
+}
 
 /// An IP address, with a port or without.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -36,62 +43,90 @@ pub struct Address {
     pub port: Option<u16>,
 }
 
+/// What an answer must be, and what is to be read out of it.
+#[derive(Default)]
+pub struct Expected<'a> {
+    pub status: Option<&'a Statuses>,
+    pub body_contains: Option<String>,
+    pub body_matches: Option<Pattern>,
+    pub json: Map<String, Value>,
+    pub capture: Option<&'a BTreeMap<String, Pattern>>,
+}
+
 /// What is wrong with an answer; nothing, where there are no complaints.
 #[derive(Default)]
 pub struct Verdict {
     pub complaints: Vec<String>,
     pub help: Option<String>,
     pub details: Vec<Detail>,
+    pub captured: Vec<(String, String)>,
+    sought: Vec<Sought>,
 }
 
-impl Http {
-    pub fn looks_at_body(&self) -> bool {
-        self.body_contains.is_some() || self.body_matches.is_some() || !self.json.is_empty()
+impl Expected<'_> {
+    fn looks_at_body(&self) -> bool {
+        self.body_contains.is_some()
+            || self.body_matches.is_some()
+            || !self.json.is_empty()
+            || self.capture.is_some_and(|capture| !capture.is_empty())
     }
 
     pub fn judge(&self, answer: &mut Answer) -> Verdict {
         let mut verdict = Verdict::default();
-        let is_right_status = self.status.wants(answer.status);
-        if !is_right_status {
-            verdict.status(answer, &self.status);
-        }
-        let mut body = Vec::new();
-        if !is_right_status {
+        let any = Statuses::default();
+        let status = self.status.unwrap_or(&any);
+        let (mut body, mut is_whole) = (Vec::new(), false);
+        if !status.wants(answer.status) {
+            verdict.status(answer, status);
             // The page of an error is not the page whose text is wanted.
-            body = answer.read(SHOWN_CAP as u64).0;
+            (body, is_whole) = whole(answer.read(ERROR_CAP), ERROR_CAP).0;
         } else if self.looks_at_body() {
-            let (whole, broken) = answer.read(BODY_CAP);
-            body = whole;
-            let found = self.body_complaints(&body);
-            if !found.is_empty() {
+            let ((read, is_all), broken) = whole(answer.read(BODY_CAP), BODY_CAP);
+            (body, is_whole) = (read, is_all);
+            self.look_at(&body, answer.is_html(), &mut verdict);
+            if !verdict.complaints.is_empty() {
                 // What was looked for may be in what did not come.
-                verdict.complaints.extend(broken);
+                verdict.complaints.splice(0..0, broken);
             }
-            verdict.complaints.extend(found);
         }
         if !verdict.complaints.is_empty() {
-            verdict.show(answer, &body);
+            verdict.show(answer, &body, is_whole);
         }
         verdict
     }
 
-    fn body_complaints(&self, bytes: &[u8]) -> Vec<String> {
+    fn look_at(&self, bytes: &[u8], is_html: bool, verdict: &mut Verdict) {
         let body = String::from_utf8_lossy(bytes);
         let whole = if bytes.len() as u64 >= BODY_CAP { "the body's first megabyte" } else { "the body" };
-        let mut complaints = Vec::new();
         if let Some(text) = self.body_contains.as_ref().filter(|text| !body.contains(text.as_str())) {
-            complaints.push(format!("{whole} does not contain {}", brief(&format!("{text:?}"))));
+            verdict.complaints.push(format!("{whole} does not contain {}", brief(&format!("{text:?}"))));
+            verdict.sought.push(Sought::Text(text.clone()));
         }
-        if let Some(pattern) = self.body_matches.as_ref().filter(|pattern| !pattern.0.is_match(&body)) {
-            complaints.push(format!("{whole} does not match {}", brief(&format!("`{pattern}`"))));
+        if let Some(pattern) = self.body_matches.as_ref().filter(|pattern| !pattern.regex.is_match(&body)) {
+            verdict.complaints.push(format!("{whole} does not match {}", brief(&format!("`{pattern}`"))));
+            verdict.sought.push(Sought::Pattern(pattern.text.clone()));
         }
         if !self.json.is_empty() {
             match serde_json::from_slice::<Value>(bytes) {
-                Ok(json) => complaints.extend(self.json_complaints(&json)),
-                Err(error) => complaints.push(format!("{whole} is no JSON: {error}")),
+                Ok(json) => verdict.complaints.extend(self.json_complaints(&json)),
+                Err(error) => verdict.complaints.push(format!("{whole} is no JSON: {error}")),
             }
         }
-        complaints
+        for (name, pattern) in self.capture.into_iter().flatten() {
+            match pattern.first_group(&body) {
+                Some(value) => {
+                    let value = if is_html { html::decoded(value) } else { value.to_owned() };
+                    verdict.captured.push((name.clone(), value));
+                }
+                None => {
+                    let shown = brief(&format!("`{pattern}`"));
+                    verdict
+                        .complaints
+                        .push(format!("`{name}` was not captured: {whole} does not match {shown}"));
+                    verdict.sought.push(Sought::Pattern(pattern.text.clone()));
+                }
+            }
+        }
     }
 
     fn json_complaints(&self, json: &Value) -> Vec<String> {
@@ -105,6 +140,12 @@ impl Http {
         };
         self.json.iter().filter_map(complaint).collect()
     }
+}
+
+/// What was read with this cap, whether that is all, and why not where it broke off.
+fn whole((bytes, broken): (Vec<u8>, Option<String>), cap: u64) -> ((Vec<u8>, bool), Option<String>) {
+    let is_whole = (bytes.len() as u64) < cap && broken.is_none();
+    ((bytes, is_whole), broken)
 }
 
 impl Verdict {
@@ -121,24 +162,14 @@ impl Verdict {
         });
     }
 
-    fn show(&mut self, answer: &Answer, body: &[u8]) {
+    fn show(&mut self, answer: &Answer, body: &[u8], is_whole: bool) {
         let headers =
             SHOWN_HEADERS.iter().filter_map(|name| Some(format!("{name}: {}", answer.header(name)?)));
         let headers: Vec<String> = headers.collect();
         if !headers.is_empty() {
             self.details.push(Detail { title: "response headers".to_owned(), text: headers.join("\n") });
         }
-        let mut end = body.len().min(SHOWN_CAP);
-        // Not within a character.
-        while end > 0 && end < body.len() && body[end] & 0xc0 == 0x80 {
-            end -= 1;
-        }
-        let text = String::from_utf8_lossy(&body[..end]);
-        let is_text = !text.chars().any(|c| c.is_control() && !c.is_whitespace());
-        if is_text && !text.trim().is_empty() {
-            let title = if body.len() >= SHOWN_CAP { "beginning of the body" } else { "body" };
-            self.details.push(Detail { title: title.to_owned(), text: text.trim_end().to_owned() });
-        }
+        self.details.extend(excerpt::part(body, is_whole, answer.is_html(), &self.sought));
     }
 }
 
@@ -227,24 +258,47 @@ impl FromStr for Pattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        regex::Regex::new(text).map(Pattern).map_err(|error| {
+        let regex = regex::Regex::new(&captured::with_stand_ins(text)).map_err(|error| {
             // Its last line says what is wrong; those before it draw where, for a terminal.
             let words = error.to_string();
             let last = words.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
             format!("`{text}` is no regular expression: {last}")
-        })
+        })?;
+        Ok(Pattern { text: text.to_owned(), regex })
+    }
+}
+
+impl Pattern {
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// With what was captured in its places, each letter of it for itself.
+    pub fn filled(&self, captured: &Captured) -> Result<Pattern, String> {
+        match captured::names(&self.text).next() {
+            None => Ok(self.clone()),
+            Some(_) => captured.fill_as(&self.text, regex::escape).parse(),
+        }
+    }
+
+    /// What its group matches in the text, the first that has part in the match; all that it
+    /// matches where there is none.
+    fn first_group<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let found = self.regex.captures(text)?;
+        let group = found.iter().skip(1).flatten().next();
+        group.or(found.get(0)).map(|group| group.as_str())
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
+        f.write_str(&self.text)
     }
 }
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
+        self.text == other.text
     }
 }
 

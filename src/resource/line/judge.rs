@@ -61,7 +61,9 @@ impl Line {
             }
             let at = gap(&text, self.place(), &self.surroundings.siblings);
             text.insert(at, &[wanted]);
-            let change = Change::new("text", is_new.then(|| "(no file)".to_owned()), self.shown_new());
+            // Who does not make the file comes after who does, and finds it.
+            let from = (is_new && self.create).then(|| "(no file)".to_owned());
+            let change = Change::new("text", from, self.shown_new());
             return Ok(Some(Verdict::new(Action::Create, change, text)));
         }
         if self.occurrence() == Occurrence::Only && !equal.is_empty() {

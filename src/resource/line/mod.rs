@@ -278,6 +278,10 @@ impl Resource for Line {
         true
     }
 
+    fn makes_file(&self) -> Option<AbsPath> {
+        self.create.then(|| self.file.clone())
+    }
+
     fn makes_only_what_it_provides(&self) -> bool {
         true
     }

@@ -178,7 +178,9 @@ fn the_plan_says_from_what_to_what() {
     let (action, change) = said(it.clone(), Some(b""));
     assert_eq!((action, change), (Action::Create, Change::new("text", None, Some("Port 2222".into()))));
     let (action, change) = said(it, None);
-    assert_eq!((action, change), (Action::Create, Change::from_to("text", "(no file)", "Port 2222")));
+    assert_eq!((action, change), (Action::Create, Change::new("text", None, Some("Port 2222".into()))));
+    let (_, change) = said(json!({"text": "x", "create": true}), None);
+    assert_eq!(change, Change::from_to("text", "(no file)", "x"));
     let all = json!({"text": "x", "match": "Port", "occurrence": "all"});
     let (_, change) = said(all, Some(b"Port 1\nPort 2\n"));
     assert_eq!(change, Change::from_to("text", "2 lines", "x"));

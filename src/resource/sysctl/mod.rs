@@ -223,6 +223,10 @@ impl Resource for Sysctl {
         is_there.then(|| PlaceInFile::new(&self.file, Place::End, mark))
     }
 
+    fn makes_file(&self) -> Option<AbsPath> {
+        (self.state == Presence::Present).then(|| self.file.clone())
+    }
+
     fn makes_only_what_it_provides(&self) -> bool {
         true
     }

@@ -14,11 +14,12 @@ use super::{
 use crate::attribute::{AbsPath, Content, Span, Trigger};
 use crate::system::System;
 use crate::system::readings::Reading;
-use manager::Manager;
-use show::{Phase, Shown};
+use show::Shown;
 
 pub use manager::Scope;
+pub(super) use manager::{Manager, reading};
 pub use name::UnitName;
+pub(super) use show::Phase;
 
 /// Why it comes after these files.
 const ITS_FILE: &str = "its unit file";
@@ -369,7 +370,7 @@ impl Resource for Unit {
     }
 
     fn reads(&self) -> Option<Reading> {
-        Some(manager::reading(&self.name, self.scope))
+        Some(reading(&self.name, self.scope))
     }
 
     fn check(&self, system: &System) -> Result<Check, Failure> {

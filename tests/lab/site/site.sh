@@ -14,35 +14,7 @@ HERE=$(dirname "$(realpath "$0")"); lab=$HERE/../lab.sh
 # vps0's disk, while it is off
 "$lab" ssh dom0 'xl list vps0 >/dev/null 2>&1 && xl destroy vps0; mkdir -p /etc/xen/auto; true'
 "$lab" put vps0 "$HERE/backend.py" /usr/local/bin/backend 755
-"$lab" put vps0 - /etc/supervisor/conf.d/backend.conf 644 <<'X'
-[program:backend]
-command=/usr/bin/python3 /usr/local/bin/backend
-user=backend
-autostart=true
-autorestart=true
-stdout_logfile=/var/log/supervisor/backend.log
-redirect_stderr=true
-X
-"$lab" put vps0 - /etc/nginx/sites-available/app 644 <<'X'
-server {
-    listen 80 default_server;
-    listen [::]:80 default_server;
-    server_name _;
-    location / {
-        proxy_pass http://127.0.0.1:8000;
-        proxy_set_header Host $host;
-        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-        proxy_connect_timeout 2s;
-    }
-}
-X
-"$lab" root vps0 sh -ec '
-  id backend >/dev/null 2>&1 || useradd --system --home-dir /var/lib/backend --shell /usr/sbin/nologin backend
-  sed -i -e "s#/var/run/supervisor\.sock#/var/run/supervisor/supervisor.sock#" /etc/supervisor/supervisord.conf
-  python3 /usr/local/bin/backend adduser probe@example.com "correct horse"
-  chown -R backend: /var/lib/backend; chmod 750 /var/lib/backend
-  rm -f /etc/nginx/sites-enabled/default; ln -sf ../sites-available/app /etc/nginx/sites-enabled/app
-  for u in supervisor nginx; do ln -sf /lib/systemd/system/$u.service /etc/systemd/system/multi-user.target.wants/$u.service; done'
+"$lab" root vps0 sh -es <"$HERE/vps0.sh"
 
 # up, the way it was once brought up: somebody made the directory by hand
 "$lab" ssh dom0 'xl create /etc/xen/vps0.cfg' 2>/dev/null

@@ -35,6 +35,19 @@ write(KERNEL, ""), write(INITRD, ""), write("/sys/class/net/xenbr0/bridge/x", ""
 write("/etc/xen/vps0.cfg", cfg()), write("/etc/xen/vps1.cfg", cfg("vps1", n=1))
 write("/root/nokernel.cfg", cfg(kernel="/boot/nosuch")), write("/root/nobridge.cfg", cfg(bridge="nobr"))
 write("/root/toobig.cfg", cfg(memory=99999)), write("/root/broken.cfg", 'name = "vps0\n'), write("/root/noname.cfg", cfg(name=None))
+bare = lambda kernel, off: f'''name = "vps0"
+type = "pv"
+kernel = "/boot/{kernel}"
+ramdisk = "/boot/tiny"
+extra = "console=hvc0 quiet mitigations=off sysrq_always_enabled"
+memory = 96
+vcpus = 1
+on_poweroff = "{off}"
+on_crash = "preserve"
+'''
+write("/boot/vmlinux", ""), write("/boot/vmlinuz", ""), write("/boot/tiny", "")
+write("/root/quick.cfg", bare("vmlinux", "preserve")), write("/root/slow.cfg", bare("vmlinuz", "destroy"))
+write("/root/badaction.cfg", bare("vmlinux", "nosuch").replace('"preserve"', '"nosuch"'))
 write("/root/preserve.cfg", cfg(off="preserve", crash="preserve")), write("/root/crash.cfg", cfg(crash="preserve"))
 write("/xen/guests", "")
 hypervisor = subprocess.Popen([sys.executable, HERE + "/hypervisor.py", "--dir", root + "/xen"], stdout=subprocess.DEVNULL)
@@ -67,7 +80,7 @@ def level_out(text):
             line = "#"
         if re.match(r"(host|total_memory|free_memory) +:", line) or re.match(r" *\"(domid|max_memkb|target_memkb)\":", line):
             line = re.sub(r"(: ).*?(,?)$", r"\1#\2", line) if "128" not in line and "131072" not in line else line
-        elif re.match(r"(Domain-0|vps\d|\(null\)) ", line):  # a row: ids, times and dom0's figures, right-aligned
+        elif re.match(r"(Domain-0|vps\d|\(null\)) +\d", line):  # a row: ids, times and dom0's figures, right-aligned
             name, rest = line[:32], line[32:]
             n = iter(range(9))
             keep = {1, 2} if not line.startswith("Domain-0") else set()  # a guest's memory and vcpus must be right
@@ -108,7 +121,8 @@ def command(name):
 
 
 def names(first, last):
-    return sorted(f[:-4] for f in os.listdir(HERE + "/captures") if re.match(r"\d\d-", f) and first <= int(f[:2]) <= last)
+    numbered = {int(f.split("-")[0]): f[:-4] for f in os.listdir(HERE + "/captures") if re.match(r"\d+-", f)}
+    return [numbered[n] for n in sorted(numbered) if first <= n <= last]
 
 
 def settle(state=None, name="vps0"):
@@ -121,9 +135,24 @@ def settle(state=None, name="vps0"):
     print(f"({name} never came to {state or 'its end'})")
 
 
+def begin(path):
+    """an `xl create` that is at its longest step"""
+    p = subprocess.Popen([sys.executable, HERE + "/xl", "create", path], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(300):
+        if re.search(r"(?m)^vps0 +\d+ +0 +0 ", xl("xl list").stdout):
+            break
+        time.sleep(0.02)
+    return p
+
+
+def ended(name, p):
+    out, err = p.communicate()
+    compare(name, subprocess.CompletedProcess(p.args, p.returncode, out, err))
+
+
 def replay(first, last, before={}):
     for name in names(first, last):
-        before.get(int(name[:2]), lambda: None)()
+        before.get(int(name.split("-")[0]), lambda: None)()
         compare(name, xl(command(name)))
 
 
@@ -219,6 +248,37 @@ try:
     time.sleep(2.5)
     row = xl("xl list vps0").stdout.split("\n")[1].split()
     note(row[2:5] == ["0", "0", "--p---"], "half built, xl killed", f"    {row}")
+    xl("xl destroy vps0")
+
+    # what was recorded later (tests/lab/real-xen): errors, and what somebody does at the wrong moment
+    speed(0.05)
+    replay(91, 123)
+    replay(124, 124)
+    settle("-b----")
+    replay(125, 126)
+    xl("xl pause vps0")
+    speed(0.02)  # a minute that nobody answers
+    replay(127, 129)
+    settle("---s--")
+    replay(130, 140)
+    speed(0.1)
+    half = begin("/root/slow.cfg")
+    half.kill(), half.communicate()
+    speed(0.02)
+    replay(141, 150)
+    speed(0.1)
+    whole = begin("/root/slow.cfg")
+    replay(151, 151)
+    ended("152-create-destroyed-meanwhile", whole)
+    replay(153, 153)
+    whole = begin("/root/slow.cfg")
+    replay(154, 155)
+    ended("156-create-unpaused-meanwhile", whole)
+    compare("157-list-then", xl("xl list"))
+    xl("xl destroy vps0")
+    whole = begin("/root/slow.cfg")
+    replay(158, 158)
+    whole.communicate()
 finally:
     hypervisor.send_signal(signal.SIGTERM)
     hypervisor.wait()

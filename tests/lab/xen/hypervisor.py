@@ -9,7 +9,7 @@ DIR/dev/privcmd is its socket (dom0 sees it as /dev/xen/privcmd), DIR/guests nam
 lab, DIR/speed says how long things take: 1 as the real one, read anew all the time. A domain of any other name
 runs too, as a row in the table. Without --lab all are. One JSON object a line each way; `xl` does the talking.
 """
-import argparse, json, os, select, signal, socket, subprocess, sys, threading, time, uuid
+import argparse, json, os, re, select, signal, socket, subprocess, sys, threading, time, uuid
 
 # seconds at factor 1, from poll-during-*.log and the `seconds:` of the captures
 T_NONAME, T_BUILD, T_MEM, T_DEVICES = 0.8, 10.0, 0.8, 5.0  # (null); 0 0; 128 0; 128 1; then it runs
@@ -20,6 +20,7 @@ T_TEARDOWN = 5.0        # --ps--, --psr-
 T_NO_DOMAIN = 2.4       # between the old and the new domain of a reboot
 T_DYING = 3.0           # --p--- of `destroy`
 T_NO_BRIDGE, T_NO_MEMORY = 21.0, 14.0
+T_NO_NOTICE = 60.0      # `xl shutdown`, to a guest whose kernel does not answer
 TOTAL_MEMORY, DOM0_MEMORY = 8191, 640
 lock = threading.RLock()
 domains, next_id, started = {}, 1, time.monotonic()
@@ -38,6 +39,11 @@ class Domain:
         self.shutdown = None     # the reason, once it is down: poweroff, reboot, crash
         self.dying = self.started = self.monitored = False
         self.asked = None        # what its on_... is judged by, where `xl` said more than the exit status
+        # A Linux whose init does not run yet takes a request and does nothing. When that is, is a matter of chance, so
+        # here it is said: `deaf=2` in the guest's `extra` takes two in vain, `deaf` takes all. A `hung` one takes none.
+        deaf = re.search(r"\bdeaf(?:=(\d+))?\b", cfg.get("cmdline") or "")
+        self.deaf = int(deaf[1] or 1 << 30) if deaf else 0
+        self.hung = "hung" in (cfg.get("cmdline") or "").split()
         self.uuid = cfg.get("uuid") or str(uuid.uuid4())
         self.born, self.busy_since, self.busy = time.monotonic(), None, 0.0
 
@@ -56,7 +62,7 @@ class Domain:
         if self.paused:
             return "--p---"
         if not self.vcpus:
-            return "------"  # unpaused while half built: Xen's source, not recorded
+            return "------"  # unpaused while half built
         return "r-----" if self.running() else "-b----"
 
     def row(self):
@@ -173,12 +179,18 @@ def build(d, conn, skip_name=False):
 
 
 def finish(d, paused):
+    """False: somebody had unpaused it before it was built, and it ran into nothing."""
     with lock:
         d.monitored = True
+        if not d.paused and not d.dying:
+            d.shutdown = "crash"
+            threading.Thread(target=end, args=(d, "crash"), daemon=True).start()
+            return False
         if not paused and not d.dying:
             d.paused -= 1
             if not d.paused:
                 release(d)
+        return True
 
 
 def create(q, conn):
@@ -208,8 +220,7 @@ def create(q, conn):
     except Gone:
         log(cfg["name"], "was being built by an xl that was killed: it stays as it is")
         return {}
-    finish(d, q["paused"])
-    return {"id": d.id}
+    return {"id": d.id} if finish(d, q["paused"]) else {"id": d.id, "was_unpaused": True}
 
 
 def destroy(d):
@@ -222,15 +233,24 @@ def destroy(d):
         domains.pop(d.id, None)
 
 
-def tell(d, what):
-    """`xl shutdown`, `reboot` and `sysrq` go to the guest's kernel, which may be late or deaf."""
-    if d.shutdown or not d.started:
-        return
+def tell(d, what, conn):
+    """`xl shutdown`, `reboot` and `sysrq` go to the guest's kernel, which may be late, deaf, or not running."""
     if what == "crash":
+        if d.shutdown or not d.started:
+            return {}
         d.asked = "crash"
         if d.host():
             run_lab("power-cut", d.host())
-        return
+        return {}
+    is_silent = lambda: d.shutdown or d.paused or not d.vcpus or d.hung
+    if is_silent():
+        if not d.shutdown and d.mem and not d.hung:
+            d.asked = what  # it will find this when it runs
+        hold(T_NO_NOTICE, conn, lambda: not is_silent())
+        return {"error": "no notice"} if is_silent() else {}
+    if d.deaf:
+        d.deaf -= 1
+        return {}
     d.asked = what
     if d.host():
         def signal_it():  # RTMIN+4 is poweroff, RTMIN+5 reboot; while it boots there is no systemd to hear it yet
@@ -239,6 +259,7 @@ def tell(d, what):
                     return
                 time.sleep(0.1)
         threading.Thread(target=signal_it, daemon=True).start()
+    return {}
 
 
 def answer(q, conn):
@@ -270,8 +291,7 @@ def answer(q, conn):
         destroy(d)
         return {}
     if op == "tell":
-        tell(d, q["what"])
-        return {}
+        return tell(d, q["what"], conn)
     if op == "wait":  # until it is down
         while d.id in domains and not d.shutdown:
             hold(0.5 / factor() * 0.1, conn)

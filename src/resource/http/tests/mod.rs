@@ -1,3 +1,4 @@
+mod journey;
 mod server;
 mod tls;
 

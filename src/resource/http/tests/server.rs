@@ -33,6 +33,27 @@ pub fn head(stream: &mut impl Read) -> String {
     String::from_utf8(head).unwrap()
 }
 
+/// A request's head and body.
+pub fn request(stream: &mut impl Read) -> (String, String) {
+    let head = head(stream);
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+    });
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+/// Answers with what `answer` makes of a request's first line, head and body.
+pub fn serving(answer: impl Fn(&str, &str, &str) -> String + Send + Sync + 'static) -> SocketAddr {
+    listen(move |mut stream| {
+        let (head, body) = request(&mut stream);
+        let first = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1");
+        drop(stream.write_all(answer(first, &head, &body).as_bytes()));
+    })
+}
+
 /// Answers every request with these bytes, then closes.
 pub fn answering(answer: impl Into<Vec<u8>>) -> SocketAddr {
     let answer = answer.into();
@@ -45,6 +66,12 @@ pub fn answering(answer: impl Into<Vec<u8>>) -> SocketAddr {
 
 pub fn page(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nServer: test/1\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// A page in HTML, with more headers.
+pub fn html(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Type: text/html\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
 }
 
 /// Answers with the request's own head.
