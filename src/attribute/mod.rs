@@ -2,6 +2,7 @@
 //! rest in words an operator understands, and writes itself back as text, which is also its
 //! form on the wire.
 
+mod account_name;
 pub mod command_line;
 mod content;
 mod duration;
@@ -9,10 +10,13 @@ mod mode;
 mod one_or_many;
 mod path;
 mod pattern;
+mod public_key;
+mod schedule;
 #[cfg(feature = "controller")]
 pub mod schema;
 mod trigger;
 
+pub use account_name::AccountName;
 pub use command_line::{CommandLine, quote};
 pub use content::{Content, hex, sha256_hex};
 pub use duration::Span;
@@ -20,6 +24,8 @@ pub use mode::Mode;
 pub use one_or_many::one_or_many;
 pub use path::AbsPath;
 pub use pattern::Pattern;
+pub use public_key::PublicKey;
+pub use schedule::Schedule;
 pub use trigger::Trigger;
 
 /// Derives serde for a type whose only form is text, from its `FromStr` and `Display`.

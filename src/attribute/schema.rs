@@ -5,7 +5,9 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{AbsPath, CommandLine, Content, Mode, Pattern, Span, Trigger, described};
+use super::{
+    AbsPath, AccountName, CommandLine, Content, Mode, Pattern, PublicKey, Schedule, Span, Trigger, described,
+};
 
 described!(Mode, "mode", {
     "title": "mode",
@@ -23,6 +25,29 @@ described!(AbsPath, "path", {
     "type": "string",
     "pattern": r"^/(?!([\s\S]*/)?\.\.(/|$))",
     "patternErrorMessage": "Not an absolute path without `..`: write it as in /srv/www."
+});
+
+described!(AccountName, "account-name", {
+    "title": "name",
+    "type": "string",
+    "pattern": r"^(?![0-9]+$)(?!\.{1,2}$)[^\s:/,+~-][^\s:/,]*$",
+    "patternErrorMessage": "No name of a user or group: write it as in app or www-data."
+});
+
+described!(PublicKey, "public-key", {
+    "title": "public key",
+    "description": "A public key as ssh-keygen writes it: ssh-ed25519 AAAA… name.",
+    "type": "string",
+    "pattern": r"^\s*(ssh-|ecdsa-|sk-)\S+[ \t]+[A-Za-z0-9+/]+=*([ \t][^\r\n]*)?\s*$",
+    "patternErrorMessage": "No public key: write the line that is in the file ending in .pub."
+});
+
+described!(Schedule, "schedule", {
+    "title": "schedule",
+    "description": "Minute, hour, day of the month, month and day of the week, as in 30 4 * * *, or @reboot, @hourly, @daily, @weekly, @monthly, @yearly.",
+    "type": "string",
+    "pattern": r"^\s*(@(reboot|yearly|annually|monthly|weekly|daily|midnight|hourly)|[0-9*,/~-]+\s+[0-9*,/~-]+\s+[0-9*,/~-]+\s+[0-9A-Za-z*,/~-]+\s+[0-9A-Za-z*,/~-]+)\s*$",
+    "patternErrorMessage": "No schedule: write five fields, as in 30 4 * * *, or @reboot and its kin."
 });
 
 /// The spellings of a duration, as a pattern.

@@ -91,6 +91,8 @@ pub enum Thing {
     Part(AbsPath),
     User(String),
     Group(String),
+    /// A directory that is made with the user who lives in it.
+    Home(AbsPath),
     Package(String),
     /// With its suffix, as in `nginx.service`.
     Unit(String),

@@ -4,14 +4,18 @@
 //! A new type is its file and its line in the registry below. The struct is what a spec's item
 //! deserializes to; its doc comments are the reference page, written for operators.
 
+mod account_tools;
+mod authorized_key;
 mod block;
 mod check;
 mod command;
 pub mod common;
+mod cron;
 mod debt;
 mod directory;
 mod domain;
 mod file;
+mod group;
 mod hostname;
 mod http;
 mod line;
@@ -27,6 +31,7 @@ mod sysctl;
 mod text;
 mod timezone;
 mod unit;
+mod user;
 
 use std::time::Duration;
 
@@ -168,6 +173,19 @@ pub trait Resource {
         None
     }
 
+    /// Whether it has to know of what else the spec declares on its host.
+    fn looks_around(&self) -> bool {
+        false
+    }
+
+    /// The loader shows it what else is declared on its host.
+    fn look_around(&mut self, _others: &[&AnyResource]) {}
+
+    /// What only one resource of a host may say.
+    fn claims(&self) -> Vec<Claim> {
+        Vec::new()
+    }
+
     /// For what is a part of a file: where in it it goes when it is new.
     fn place_in_file(&self) -> Option<PlaceInFile> {
         None
@@ -260,6 +278,16 @@ impl Invalid {
     pub fn lack(attribute: &'static str, what: impl Into<String>, help: impl Into<String>) -> Self {
         Invalid { is_lack: true, ..Invalid::new(attribute, what, help) }
     }
+}
+
+/// Something that a resource says and no other of its host may say as well.
+pub struct Claim {
+    /// As in `the key SHA256:… of app`.
+    pub of: String,
+    /// Others may, who share it too.
+    pub is_shared: bool,
+    /// Why two of them fight, and the way out.
+    pub help: &'static str,
 }
 
 /// A place for content that lies beside the spec: the loader reads `path`, renders it where it
@@ -387,6 +415,10 @@ registry! {
     "process" => process::Process,
     "domain" => domain::Domain,
     "package" => package::Package,
+    "user" => user::User,
+    "group" => group::Group,
+    "authorized_key" => authorized_key::AuthorizedKey,
+    "cron" => cron::Cron,
 }
 
 impl AnyResource {

@@ -55,13 +55,14 @@ impl Walk<'_> {
         })
     }
 
-    /// A directory that nothing declares is made with one below it, a file that nothing declares by a line in
-    /// it with `create`, and what a link leads to may be declared by its own path. There is no order between
-    /// that one and what else lies there (mostly it is there): it is only awaited where that is found
-    /// missing.
+    /// A directory that nothing declares is made with one below it, a file that nothing declares by a
+    /// line in it with `create`, what a link leads to may be declared by its own path, and a group that
+    /// is to go is left by a user that is moved, or goes too. There is no order between that one and
+    /// what waits for it here (mostly it is there): it is only awaited where that is found missing.
     fn makers(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
         let host = self.spec.items[item].host;
         let is_removal = self.item(item).resource.as_resource().links().is_removal;
+        let left = matches!(lack.thing, Thing::User(_)).then(|| lack.thing.clone()).filter(|_| is_removal);
         // Who makes the directory of a file that is to be there already does not make the file.
         let own = self.path_of(item).filter(|own| lack.thing != Thing::Path(own.clone()));
         let parent = own.and_then(|path| path.parent());
@@ -77,12 +78,17 @@ impl Walk<'_> {
                 let is_for = |path: &AbsPath| made == path || makes_parents && made.is_below(path);
                 wanted.as_ref().is_some_and(is_for) || wanted.is_some() && parent.as_ref().is_some_and(is_for)
             };
-            let resource = declared.resource.as_resource();
-            let is_maker =
-                !resource.links().is_removal && self.path_of(*other).is_some_and(|made| makes(&made));
-            // A line with `create` makes its file.
-            let makes_file = || wanted.is_some() && resource.makes_file() == wanted;
-            *other != item && declared.host == host && (is_maker || makes_file())
+            let is_it = || {
+                let resource = declared.resource.as_resource();
+                let links = resource.links();
+                if let Some(left) = &left {
+                    return links.provides.contains(left);
+                }
+                // A line with `create` makes its file.
+                let makes_file = || wanted.is_some() && resource.makes_file() == wanted;
+                !links.is_removal && self.path_of(*other).is_some_and(|made| makes(&made)) || makes_file()
+            };
+            *other != item && declared.host == host && is_it()
         })
     }
 

@@ -9,6 +9,7 @@ use super::desk::{Desk, SOURCE_CAP, TemplateError};
 use super::entry::Draft;
 use super::problem::Problem;
 use super::scope::{NoValue, Scope};
+use super::vault;
 use crate::attribute::Content;
 use crate::resource::{Invalid, can_wait};
 
@@ -24,6 +25,12 @@ pub fn complete(
     let mut invalid = draft.resource.as_resource().validate();
     // What stands in for a value that is not known yet is nobody's mistake.
     invalid.retain(|complaint| !late.iter().any(|late| is_about(complaint, late)));
+    // Nor is what stands in for a secret that is not read.
+    invalid.retain(|complaint| {
+        let mut entries = draft.entries.iter();
+        let entry = entries.find(|(key, _)| key.value == complaint.attribute);
+        !entry.is_some_and(|(_, node)| vault::has_placeholder(node))
+    });
     let hash_only =
         draft.resource.as_resource_mut().contents().iter().any(|content| content.bytes().is_none());
     for complaint in &invalid {

@@ -12,7 +12,7 @@ use super::reference::Resolver;
 use super::surround::surround;
 use crate::attribute::{AbsPath, Trigger};
 use crate::graph::{Edge, Reason, Vertex};
-use crate::resource::{BOOT_FILES, Links, Thing};
+use crate::resource::{AnyResource, BOOT_FILES, Links, Thing};
 
 /// What the resources of a spec provide and stand on.
 pub struct Web {
@@ -24,6 +24,9 @@ pub struct Web {
 
 /// Where a unit's drop-ins lie: not only that directory comes first, but every file in it.
 const DROP_INS: &str = "its drop-ins";
+
+/// What a user's home may be on: a link or a mount comes first, and a directory after the user.
+const PLACE_OF_HOME: &str = "the place of its home";
 
 impl Web {
     pub fn new(drafts: &[Draft]) -> Web {
@@ -123,6 +126,10 @@ impl Web {
                         |other: &usize| self.links[*other].stands_on.contains(&(thing.clone(), *why));
                     providers.extend(self.inside(draft.host, path).into_iter().filter(|it| !is_alike(it)));
                 }
+                if *why == PLACE_OF_HOME {
+                    let is_under_it = |word: &str| matches!(word, "symlink" | "mount");
+                    providers.retain(|provider| is_under_it(drafts[*provider].resource.type_word()));
+                }
                 for provider in providers {
                     let below = Vertex::Item(provider);
                     if triggered.contains(&(below, vertex)) {
@@ -141,8 +148,8 @@ impl Web {
         }
     }
 
-    /// Tells each directory that is purged what the spec declares below it, and everything what is
-    /// declared around it.
+    /// Tells each directory that is purged what the spec declares below it, everything what is
+    /// declared around it, and who has to know of it what else there is.
     pub fn purges(&self, drafts: &mut [Draft]) {
         let purging: Vec<(usize, AbsPath)> = (0..drafts.len())
             .filter_map(|item| Some((item, drafts[item].resource.as_resource_mut().purges()?.0)))
@@ -178,6 +185,25 @@ impl Web {
             }
         }
         surround(drafts);
+        look_around(drafts);
+    }
+}
+
+/// Shows what has to know of its neighbours what else is declared on its host.
+fn look_around(drafts: &mut [Draft]) {
+    for item in 0..drafts.len() {
+        let Draft { host, ref resource, .. } = drafts[item];
+        if !resource.as_resource().looks_around() {
+            continue;
+        }
+        let mut own = resource.clone();
+        let is_there = |(other, draft): &(usize, &Draft)| {
+            *other != item && draft.host == host && draft.skipped_by_when.is_none()
+        };
+        let others: Vec<&AnyResource> =
+            drafts.iter().enumerate().filter(is_there).map(|(_, draft)| &draft.resource).collect();
+        own.as_resource_mut().look_around(&others);
+        drafts[item].resource = own;
     }
 }
 

@@ -33,6 +33,9 @@ pub const COMMON: &[&str] = &["depends_on", "when", "for_each", "wait", "timeout
 /// Types with an attribute of their own under a common name.
 const CLAIMED: &[(&str, &str)] = &[("http", "timeout")];
 
+/// Types whose words are attributes of others too: of two types in one item, the other is meant.
+const ALSO_ATTRIBUTES: &[&str] = &["command", "directory", "group", "user"];
+
 /// A resource on a host, its references not yet resolved.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -144,7 +147,11 @@ fn shape<'a>(desk: &mut Desk, item: &'a Node) -> Option<&'a [Entry]> {
     if TYPES.contains(&key.value.as_str()) {
         return Some(entries);
     }
-    let later = entries[1..].iter().find(|(key, _)| TYPES.contains(&key.value.as_str()));
+    let is_misspelt = near::nearest(&key.value, TYPES.iter().copied()).is_some();
+    let mut types =
+        entries[1..].iter().filter(|(key, _)| !is_misspelt && TYPES.contains(&key.value.as_str()));
+    let only_a_type = |(key, _): &&Entry| !ALSO_ATTRIBUTES.contains(&key.value.as_str());
+    let later = types.clone().find(only_a_type).or_else(|| types.next());
     let problem = match later {
         Some((later, value)) => {
             let name = match &value.value {

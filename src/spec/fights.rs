@@ -1,5 +1,8 @@
 //! Fights: pairs of resources that cannot both hold, which are errors before anything runs.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use super::connect::Web;
 use super::desk::Desk;
 use super::entry::Draft;
@@ -11,6 +14,7 @@ use crate::resource::{AnyResource, Line, Thing};
 impl Web {
     /// Pairs that cannot both hold.
     pub fn fights(&self, desk: &mut Desk, drafts: &[Draft]) {
+        let mut claimed = HashMap::new();
         for (item, draft) in drafts.iter().enumerate() {
             // What may be away is judged where it is known: see `resolve`.
             if !draft.is_certain() {
@@ -34,6 +38,7 @@ impl Web {
                     }
                 }
             }
+            claimed_twice(desk, drafts, item, &mut claimed);
             if let Some(file) = self.file_above(drafts, item) {
                 below_a_file(desk, draft, &drafts[file]);
                 continue;
@@ -88,7 +93,7 @@ impl Web {
 /// One path declared as two kinds of file, or as a file and as what writes its own.
 fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
     const KINDS: &[&str] = &["directory", "file", "symlink"];
-    const WRITERS: &[&str] = &["unit", "program", "process", "hostname", "timezone"];
+    const WRITERS: &[&str] = &["unit", "program", "process", "cron", "hostname", "timezone"];
     const SINGLE: &[&str] = &["hostname", "timezone"];
     let Thing::Path(path) = thing else { return };
     let (a, b) = (first.resource.type_word(), second.resource.type_word());
@@ -117,6 +122,33 @@ fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
             .also(first.place, format!("a `{a}` here"))
             .help("a path is one thing: keep one of them"),
     );
+}
+
+/// What only one resource of a host may say, by host and thing; and whether who said it shares it.
+type Claimed = HashMap<(usize, String), (usize, bool)>;
+
+fn claimed_twice(desk: &mut Desk, drafts: &[Draft], item: usize, claimed: &mut Claimed) {
+    let draft = &drafts[item];
+    for claim in draft.resource.as_resource().claims() {
+        match claimed.entry((draft.host, claim.of.clone())) {
+            Entry::Vacant(entry) => drop(entry.insert((item, claim.is_shared))),
+            Entry::Occupied(mut entry) => {
+                let (first, is_shared) = *entry.get();
+                entry.get_mut().1 = is_shared && claim.is_shared;
+                if is_shared && claim.is_shared {
+                    continue;
+                }
+                let (first, id) = (&drafts[first], draft.resource.id());
+                let what = format!("`{}` and `{id}` both declare {}", first.resource.id(), claim.of);
+                desk.report(
+                    Problem::at(draft.place, what)
+                        .label("and here again")
+                        .also(first.place, "first here")
+                        .help(claim.help),
+                );
+            }
+        }
+    }
 }
 
 /// A line or a block in what is declared as a whole, or as no file at all.

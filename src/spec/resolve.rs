@@ -57,7 +57,8 @@ impl Spec {
             // What a purged directory keeps, and what is handed down to a path, stands on what else
             // is there.
             let resource = draft.resource.as_resource_mut();
-            let has_neighbours = resource.purges().is_some() || resource.surroundings().is_some();
+            let has_neighbours =
+                resource.purges().is_some() || resource.surroundings().is_some() || resource.looks_around();
             if draft.late.is_some() || has_neighbours {
                 let item = draft.into_item(host, self.items[number].location.clone());
                 results.entry(number).or_insert(Ok(item));

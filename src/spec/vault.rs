@@ -38,6 +38,9 @@ struct Inner {
     state: Mutex<State>,
 }
 
+/// What stands for a secret that is not read begins so.
+const PLACEHOLDER: &str = "converge_secret_";
+
 #[derive(Default)]
 struct State {
     values: HashMap<String, Secret>,
@@ -148,7 +151,7 @@ impl Vault {
         let (place, source) = self.0.declared.get(name)?;
         let mut state = self.state();
         state.was_used = true;
-        let placeholder = format!("converge_secret_{name}");
+        let placeholder = format!("{PLACEHOLDER}{name}");
         state.lacks |= !state.pretends && !self.0.reads;
         if !self.0.reads || state.pretends {
             return Some(placeholder);
@@ -183,6 +186,15 @@ impl Watch<'_> {
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         self.vault.state().was_used = self.outer;
+    }
+}
+
+/// Whether something stands in it for a secret that was not read.
+pub fn has_placeholder(node: &Node) -> bool {
+    match &node.value {
+        Value::Scalar(scalar) => node.secret().is_some() && scalar.text.contains(PLACEHOLDER),
+        Value::Sequence(items) => items.iter().any(has_placeholder),
+        Value::Mapping(entries) => entries.iter().any(|(_, node)| has_placeholder(node)),
     }
 }
 

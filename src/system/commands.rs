@@ -141,13 +141,37 @@ impl System {
     /// Runs a program to its end, or kills its process group at the operation's deadline.
     /// Fails where it could not be started or did not end; a non-zero exit is the caller's.
     pub fn run(&self, invocation: &Invocation) -> Result<Output, Failure> {
-        let told = |errno: Errno| Failure::io(format!("cannot run `{}`", invocation.shown()), &errno.into());
-        self.before("run").map_err(told)?;
+        let (ended, readers) = self.carry_out(invocation, invocation.whole_output)?;
+        // A child of the program may hold the pipes open; it has had its chance.
+        let [stdout, stderr] = readers.map(|reader| reader.map(Reader::gather).unwrap_or_default());
+        let status = self.status(invocation, ended, &stdout, &stderr)?;
+        Ok(Output { status, stdout, stderr })
+    }
+
+    /// The same, with its standard output byte by byte and to its end, for what will be written back:
+    /// what cannot be had whole is a failure.
+    pub fn run_whole(&self, invocation: &Invocation) -> Result<(Output, Vec<u8>), Failure> {
+        let (ended, [stdout, stderr]) = self.carry_out(invocation, true)?;
+        let stderr = stderr.map(Reader::gather).unwrap_or_default();
+        let status = self.status(invocation, ended, "", &stderr)?;
+        match stdout.and_then(|reader| reader.all_by(self.deadline)) {
+            Some(bytes) => Ok((Output { status, stdout: String::new(), stderr }, bytes)),
+            None => Err(Failure::new(format!("`{}` did not say all of it", invocation.shown()))),
+        }
+    }
+
+    /// Runs it to its end; what it says is being read.
+    fn carry_out(
+        &self,
+        invocation: &Invocation,
+        keeps_all: bool,
+    ) -> Result<(Ended, [Option<Reader>; 2]), Failure> {
+        self.before("run").map_err(|errno| cannot_run(invocation, errno))?;
         let mut child = self.spawn(invocation)?;
         let group = Group::of(&child);
         let _note = self.programs.note(child.id());
         let readers = [
-            child.stdout.take().map(|pipe| Reader::of(pipe, invocation.whole_output)),
+            child.stdout.take().map(|pipe| Reader::of(pipe, keeps_all)),
             child.stderr.take().map(|pipe| Reader::of(pipe, false)),
         ];
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), invocation.stdin.clone()) {
@@ -159,8 +183,16 @@ impl System {
             group.kill(Signal::KILL);
             drop(child.wait());
         }
-        // A child of the program may hold the pipes open; it has had its chance.
-        let [stdout, stderr] = readers.map(|reader| reader.map(Reader::gather).unwrap_or_default());
+        Ok((ended, readers))
+    }
+
+    fn status(
+        &self,
+        invocation: &Invocation,
+        ended: Ended,
+        stdout: &str,
+        stderr: &str,
+    ) -> Result<ExitStatus, Failure> {
         let status = match ended {
             Ok(Some(status)) => status,
             Ok(None) => {
@@ -169,13 +201,13 @@ impl System {
                     invocation.shown()
                 ))
                 .help("if it may take longer, give the resource a longer `timeout`")
-                .detail("stderr until then", last_lines(&stderr))
-                .detail("stdout until then", last_lines(&stdout)));
+                .detail("stderr until then", last_lines(stderr))
+                .detail("stdout until then", last_lines(stdout)));
             }
             Err(error) => return Err(Failure::io(format!("waiting for `{}`", invocation.shown()), &error)),
         };
-        self.before("end of run").map_err(told)?;
-        Ok(Output { status, stdout, stderr })
+        self.before("end of run").map_err(|errno| cannot_run(invocation, errno))?;
+        Ok(status)
     }
 
     /// Runs one of the system's own tools: where it is missing, says so by name.
@@ -208,15 +240,16 @@ impl System {
             command.current_dir(directory);
         }
         command.spawn().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failure::new(format!("`{program}` is not installed here"))
-                .help(format!("install it, or put it into PATH ({})", search_path())),
+            std::io::ErrorKind::NotFound => {
+                Failure::new(format!("`{program}` is not installed here")).help(self.way_to(program))
+            }
             _ => Failure::new(format!("cannot run `{}`: {}", invocation.shown(), io_words(&error))),
         })
     }
 }
 
 /// The caller's PATH, and the usual places that are not in it.
-fn search_path() -> String {
+pub(super) fn search_path() -> String {
     let mut path = std::env::var("PATH").unwrap_or_default();
     for place in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
         if !path.split(':').any(|there| there == place) {
@@ -242,6 +275,13 @@ fn wait_until(child: &mut Child, deadline: Instant) -> std::io::Result<Option<Ex
         thread::sleep(pause.min(left));
         pause = (pause * 2).min(Duration::from_millis(20));
     }
+}
+
+/// How it ended; None: not within its time.
+type Ended = std::io::Result<Option<ExitStatus>>;
+
+fn cannot_run(invocation: &Invocation, errno: Errno) -> Failure {
+    Failure::io(format!("cannot run `{}`", invocation.shown()), &errno.into())
 }
 
 /// What comes out of a pipe, as far as it has come.
@@ -271,13 +311,23 @@ impl Reader {
 
     /// All of it once the pipe is closed; what has come by now where a left-behind child holds it.
     fn gather(self) -> String {
-        let patience = Instant::now() + Duration::from_millis(200);
-        while !self.thread.is_finished() && Instant::now() < patience {
-            thread::sleep(Duration::from_millis(1));
-        }
+        self.wait(Instant::now() + Duration::from_millis(200));
         let bytes = std::mem::take(&mut *self.read.lock().unwrap_or_else(PoisonError::into_inner));
         String::from_utf8(bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+
+    /// All of it; None where the pipe is not closed by then.
+    fn all_by(self, deadline: Instant) -> Option<Vec<u8>> {
+        self.wait(deadline);
+        let is_all = self.thread.is_finished();
+        is_all.then(|| std::mem::take(&mut *self.read.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn wait(&self, end: Instant) {
+        while !self.thread.is_finished() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -385,6 +435,16 @@ mod tests {
         assert!(output.succeeded());
         assert_eq!(output.stdout, "started\n");
         assert!(begun.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn what_is_read_whole_is_not_cut_and_keeps_its_bytes() {
+        let (output, bytes) =
+            System::machine().run_whole(&sh("yes | head -c 3000000; printf 'caf\\351'")).unwrap();
+        assert!(output.succeeded() && bytes.len() == 3_000_004 && bytes.ends_with(b"caf\xe9"));
+        let system = System::machine().within(Duration::from_millis(400));
+        let held = system.run_whole(&sh("echo begun; sleep 2 &"));
+        assert_eq!(held.unwrap_err().reason, "`echo begun; sleep 2 &` did not say all of it");
     }
 
     #[test]

@@ -65,6 +65,13 @@ pub struct Os {
     pub codename: String,
 }
 
+impl Os {
+    /// What the machine says it runs.
+    pub fn read(system: &System) -> Os {
+        os_release::read(&Machine { root: system.root() })
+    }
+}
+
 impl Facts {
     /// Never fails, and never waits: what cannot be read is not known.
     pub fn gather(system: &System) -> Facts {

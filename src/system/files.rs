@@ -5,6 +5,7 @@
 mod edit;
 
 use std::collections::VecDeque;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -57,6 +58,8 @@ pub struct Meta {
     pub size: u64,
     pub device: u64,
     pub inode: u64,
+    /// It has another name somewhere (a hard link); so has nearly every directory.
+    pub has_other_names: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -286,6 +289,24 @@ impl System {
         made
     }
 
+    /// Gives what lies at `from` the name `to`, in the same directory, where nothing has that name. False:
+    /// something has.
+    pub fn name_anew(&self, from: &AbsPath, to: &AbsPath) -> Result<bool, Failure> {
+        let spot = self.spot(to)?;
+        let (from, to_name) = (from.file_name(), &*spot.name);
+        self.before("rename").map_err(|errno| failure("making", to, errno))?;
+        match renameat_with(&spot.directory, from, &spot.directory, to_name, RenameFlags::NOREPLACE) {
+            // A file system that knows no flags. An empty directory in the way is replaced.
+            Err(Errno::INVAL | Errno::NOSYS) => renameat(&spot.directory, from, &spot.directory, to_name),
+            renamed => renamed,
+        }
+        .map(|()| true)
+        .or_else(|errno| match errno {
+            Errno::EXIST | Errno::NOTEMPTY => Ok(false),
+            errno => Err(failure("making", to, errno)),
+        })
+    }
+
     /// Puts a link in place of what is there, in one step.
     pub fn put_link(&self, path: &AbsPath, target: &str) -> Result<(), Failure> {
         let spot = self.spot(path)?;
@@ -328,15 +349,8 @@ impl System {
             ))
             .help(format!("unmount it first: umount {mounted}")));
         }
-        for name in self.list(path)? {
-            let inner = path.join(&name);
-            match self.see(&inner)? {
-                Seen::There(Meta { kind: Kind::Directory, .. }) => self.remove_tree(&inner)?,
-                Seen::There(_) => self.remove_file(&inner)?,
-                Seen::Absent | Seen::NoParent(_) => {}
-            }
-        }
-        self.remove_directory(path)
+        let spot = self.spot(path)?;
+        spot.remove_tree(&spot.directory, &spot.name, path)
     }
 
     /// The names in a directory, sorted.
@@ -346,15 +360,8 @@ impl System {
         let read = || {
             self.before("list")?;
             let directory = openat(&spot.directory, &*spot.name, flags, Bits::empty())?;
-            let mut names = Vec::new();
-            for entry in rustix::fs::Dir::new(directory)? {
-                let name = entry?.file_name().to_string_lossy().into_owned();
-                if name != "." && name != ".." {
-                    names.push(name);
-                }
-            }
-            names.sort();
-            Ok(names)
+            let names = names_in(&directory)?.into_iter();
+            Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
         };
         read().map_err(|errno| failure("reading", path, errno))
     }
@@ -372,7 +379,52 @@ impl System {
     }
 }
 
+/// All but `.` and `..`, sorted.
+fn names_in(directory: &OwnedFd) -> Result<Vec<CString>, Errno> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        if ![&b"."[..], b".."].contains(&entry.file_name().to_bytes()) {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
 impl Spot<'_> {
+    /// From one open directory to the next: whoever puts a link in place of one that is on its way out
+    /// leads nowhere.
+    fn remove_tree<N: rustix::path::Arg + Copy>(
+        &self,
+        above: &OwnedFd,
+        name: N,
+        path: &AbsPath,
+    ) -> Result<(), Failure> {
+        let removing = |errno| failure("removing", path, errno);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.system.before("list").map_err(removing)?;
+        let directory = openat(above, name, flags, Bits::empty()).map_err(removing)?;
+        for inner in names_in(&directory).map_err(removing)? {
+            let inner_path = path.join(&inner.to_string_lossy());
+            let removing = |errno| failure("removing", &inner_path, errno);
+            self.system.before("stat").map_err(removing)?;
+            match statat(&directory, &*inner, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if meta(&stat).kind == Kind::Directory => {
+                    self.remove_tree(&directory, &*inner, &inner_path)?;
+                }
+                Ok(_) => {
+                    self.system.before("unlink").map_err(removing)?;
+                    unlinkat(&directory, &*inner, AtFlags::empty()).map_err(removing)?;
+                }
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(removing(errno)),
+            }
+        }
+        self.system.before("unlink").map_err(removing)?;
+        unlinkat(above, name, AtFlags::REMOVEDIR).map_err(removing)
+    }
+
     pub(super) fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
@@ -518,6 +570,7 @@ fn meta(stat: &Stat) -> Meta {
         size: u64::try_from(stat.st_size).unwrap_or(0),
         device: stat.st_dev,
         inode: stat.st_ino,
+        has_other_names: stat.st_nlink > 1,
     }
 }
 
@@ -670,6 +723,9 @@ mod tests {
         std::fs::create_dir_all(directory.path().join("t/u")).unwrap();
         std::fs::write(directory.path().join("keep"), "").unwrap();
         symlink("../keep", directory.path().join("t/link")).unwrap();
+        symlink("../..", directory.path().join("t/u/up")).unwrap();
+        let odd = std::os::unix::ffi::OsStrExt::from_bytes(b"t/caf\xe9");
+        std::fs::write(directory.path().join::<&std::ffi::OsStr>(odd), "").unwrap();
         system.remove_tree(&path("/t")).unwrap();
         assert_eq!(system.list(&path("/")).unwrap(), ["keep"]);
     }

@@ -1,6 +1,7 @@
 //! All of a machine that a resource may touch: files, commands, users. Everything lies under
 //! a root, so that tests can move it.
 
+pub mod accounts;
 pub mod commands;
 pub mod facts;
 pub mod faults;
@@ -10,6 +11,7 @@ pub mod kernel;
 pub mod leftovers;
 pub mod processes;
 pub mod readings;
+pub mod tools;
 pub mod users;
 
 use std::path::{Path, PathBuf};

@@ -88,6 +88,15 @@ impl System {
         .collect()
     }
 
+    /// Those that run as this user, by any of its four uids.
+    pub fn processes_of(&self, uid: u32) -> Vec<Process> {
+        let runs_as = |process: &Process| {
+            let status = std::fs::read_to_string(self.root().join(format!("proc/{}/status", process.pid)));
+            status.is_ok_and(|status| uids_in(&status).any(|one| one == uid))
+        };
+        self.processes().into_iter().filter(runs_as).collect()
+    }
+
     /// Whether the process was started by this one, or by one that it started.
     pub fn is_descendant(&self, pid: u32) -> bool {
         let mut pid = pid;
@@ -131,6 +140,12 @@ impl System {
     }
 }
 
+/// Real, effective, saved and of the file system.
+fn uids_in(status: &str) -> impl Iterator<Item = u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    line.split_whitespace().filter_map(|uid| uid.parse().ok())
+}
+
 /// Field 4.
 fn parent_in(stat: &str) -> Option<u32> {
     let (_, after_name) = stat.rsplit_once(')')?;
@@ -157,6 +172,16 @@ mod tests {
         assert_eq!(system.start_ticks(u32::MAX), None);
         let ticks = system.start_ticks(own).unwrap();
         assert!(system.is_alive(own, ticks) && !system.is_alive(own, ticks + 1));
+    }
+
+    #[test]
+    fn a_process_is_known_by_whom_it_runs_as() {
+        let uid = rustix::process::geteuid().as_raw();
+        let own = std::process::id();
+        assert!(System::machine().processes_of(uid).iter().any(|process| process.pid == own));
+        assert!(System::machine().processes_of(u32::MAX - 1).is_empty());
+        let status = "Name:\tx\nUid:\t1000\t0\t1000\t1001\nGid:\t5\t5\t5\t5\n";
+        assert_eq!(uids_in(status).collect::<Vec<_>>(), [1000, 0, 1000, 1001]);
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl System {
     }
 
     /// The lines of a file in /etc; none where it is not there.
-    fn lines_of(&self, database: &'static str) -> Result<Arc<str>, Failure> {
+    pub(super) fn lines_of(&self, database: &'static str) -> Result<Arc<str>, Failure> {
         self.shared(database, || {
             let path = self.root().join("etc").join(database);
             match self.before("read").map_err(Into::into).and_then(|()| std::fs::read(path)) {

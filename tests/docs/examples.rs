@@ -10,7 +10,7 @@ use crate::{files, spec_of, specs_in_the_docs};
 
 /// Types whose examples want a machine that is run by systemd (or has a cron), or has a
 /// hypervisor. The tests of these types run them there.
-const WANT_A_HOST: [&str; 4] = ["unit", "program", "process", "domain"];
+const WANT_A_HOST: [&str; 5] = ["unit", "program", "process", "domain", "cron"];
 
 #[test]
 fn the_example_of_every_type_is_valid_and_is_planned_without_an_error() {

@@ -202,21 +202,12 @@ impl Agent {
 
     /// Checks all of them in one batch, as a run does.
     pub fn check_all(&mut self, resources: &[AnyResource]) -> Vec<Result<Check, Failure>> {
-        let first = self.next + 1;
-        let asked = resources.iter().map(|resource| {
-            self.next += 1;
-            Request::new(self.next, Operation::Check(resource.clone()), self.timeout)
-        });
-        let asked: Vec<Request> = asked.collect();
-        wire::send(&mut self.stdin, &asked).expect("the agent reads");
-        let mut found: Vec<Option<Result<Check, Failure>>> = vec![None; resources.len()];
-        for _ in resources {
-            let reply: Reply =
-                wire::receive(&mut self.stdout).expect("the agent answers").expect("an answer");
-            let Outcome::Checked(checked) = reply.outcome else { panic!("no answer to a check") };
-            found[usize::try_from(reply.id - first).expect("a small number")] = Some(checked);
-        }
-        found.into_iter().map(|found| found.expect("one answer each")).collect()
+        let checks = resources.iter().map(|resource| Operation::Check(resource.clone())).collect();
+        let checked = |outcome| match outcome {
+            Outcome::Checked(checked) => checked,
+            other => panic!("no answer to a check: {other:?}"),
+        };
+        self.ask_all(checks).into_iter().map(checked).collect()
     }
 
     /// Makes the changes; what the check after it found.
@@ -232,6 +223,37 @@ impl Agent {
             Outcome::Explained(details) => details,
             other => panic!("no answer to an explain: {other:?}"),
         }
+    }
+
+    /// Checks all of them in one go, as a run does, and makes the changes all at once; how each ended.
+    pub fn converge_all(&mut self, resources: &[AnyResource]) -> Vec<Result<(), String>> {
+        let checked = self.check_all(resources);
+        let applies = resources.iter().zip(checked).map(|(resource, check)| match check {
+            Ok(Check::Needs(needed)) => Operation::Apply(resource.clone(), needed),
+            other => panic!("nothing to change: {other:?}"),
+        });
+        let ended = |outcome| match outcome {
+            Outcome::Checked(Ok(Check::Holds)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        let applies = applies.collect();
+        self.ask_all(applies).into_iter().map(ended).collect()
+    }
+
+    fn ask_all(&mut self, operations: Vec<Operation>) -> Vec<Outcome> {
+        let first = self.next + 1;
+        let numbered = operations.into_iter().enumerate();
+        let requests: Vec<Request> = numbered
+            .map(|(number, operation)| Request::new(first + number as u64, operation, self.timeout))
+            .collect();
+        self.next += requests.len() as u64;
+        wire::send(&mut self.stdin, &requests).expect("the agent reads");
+        let mut replies: Vec<Reply> = requests
+            .iter()
+            .map(|_| wire::receive(&mut self.stdout).expect("the agent answers").expect("an answer"))
+            .collect();
+        replies.sort_by_key(|reply| reply.id);
+        replies.into_iter().map(|reply| reply.outcome).collect()
     }
 
     /// What a run does: check, apply once, and wait for what passes. What it had to change, and

@@ -3,7 +3,10 @@
 #[path = "../support/agent.rs"]
 #[allow(dead_code)]
 mod agent;
+mod authorized_key;
 mod block;
+mod cron;
+mod group;
 mod hostname;
 mod libvirt;
 mod line;
@@ -14,3 +17,5 @@ mod symlink;
 mod sysctl;
 mod table;
 mod timezone;
+mod user;
+mod user_bugs;

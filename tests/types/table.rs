@@ -16,10 +16,10 @@ pub struct Table<'a> {
     /// As a spec's item has it.
     pub declared: Value,
     /// A shell line that removes every trace of earlier rows.
-    pub clear: &'static str,
+    pub clear: &'a str,
     /// A shell line that prints all that the resource is about, with times and inodes: what it
     /// prints must be the same after a second run.
-    pub look: &'static str,
+    pub look: &'a str,
 }
 
 impl Table<'_> {
