@@ -75,7 +75,7 @@ pub enum ProcessState {
 ///
 /// Elsewhere `converge supervise` keeps it alive, and an `@reboot` entry in /etc/cron.d starts that at
 /// boot. This needs a cron that knows both, as Debian's and cronie do; busybox's does not. What the
-/// command writes is in /var/log/converge/LABEL.log: after ten megabytes it is moved to LABEL.log.1. The
+/// command writes is in /var/log/converge/LABEL.log: after ten megabytes it is copied to LABEL.log.1 and emptied. The
 /// supervisor is a copy of converge's agent, in /usr/local/lib/converge; a newer one takes its place
 /// when a process is next started by converge.
 ///
