@@ -6,6 +6,7 @@ pub mod facts;
 pub mod faults;
 pub mod files;
 pub mod fingerprint;
+pub mod mounts;
 pub mod processes;
 pub mod readings;
 pub mod users;
