@@ -94,6 +94,9 @@ pub enum Thing {
     /// A supervisord program.
     Program(String),
     Domain(String),
+    /// A path from which something mounted is to come off: whoever is about the path itself comes
+    /// after that.
+    Uncovered(AbsPath),
 }
 
 impl Thing {

@@ -12,6 +12,7 @@ mod directory;
 mod domain;
 mod file;
 mod http;
+mod mount;
 mod own_file;
 mod port;
 mod program;
@@ -134,9 +135,16 @@ pub trait Resource {
         None
     }
 
-    /// What lies below its path lies where it points to: before that is so, nobody can look there.
-    fn leads_elsewhere(&self) -> bool {
+    /// What is seen at and below its path now is not what will be there: a link may point elsewhere,
+    /// and something may be mounted. None: what is to be done to it is not known yet.
+    fn leads_elsewhere(&self, _by: Option<&Needed>) -> bool {
         false
+    }
+
+    /// The directory that something is mounted on, and where the loader puts the resource that
+    /// declares it.
+    fn mount_point(&mut self) -> Option<(AbsPath, &mut Option<Box<directory::Directory>>)> {
+        None
     }
 
     /// In a plan: what follows for it, now in state, when the content behind `attribute`
@@ -290,6 +298,7 @@ registry! {
     "directory" => directory::Directory,
     "file" => file::File,
     "http" => http::Http,
+    "mount" => mount::Mount,
     "port" => port::Port,
     "symlink" => symlink::Symlink,
     "unit" => unit::Unit,

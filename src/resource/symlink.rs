@@ -94,7 +94,7 @@ impl Resource for Symlink {
         Some(&mut self.surroundings)
     }
 
-    fn leads_elsewhere(&self) -> bool {
+    fn leads_elsewhere(&self, _: Option<&Needed>) -> bool {
         true
     }
 

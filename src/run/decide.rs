@@ -97,7 +97,7 @@ impl Walk<'_> {
     }
 
     fn judge_in_plan(&mut self, item: usize, found: Result<Check, Failure>) {
-        if let Some(until) = self.behind_a_pending_link(item) {
+        if let Some(until) = self.hidden_until(item) {
             return self.unknown(item, until, Vec::new());
         }
         let until = self.pending_on(Vertex::Item(item));
@@ -124,12 +124,9 @@ impl Walk<'_> {
             (Ok(Check::Waits(waiting)), None) => {
                 let end = End { reason: Some(waiting.reason), would_wait: true, ..End::default() };
                 let until = format!("{} holds", self.spec.id(item));
-                self.end(
-                    item,
-                    Status::Unknown,
-                    end,
-                    Standing::Pending { until, changed: false, begins: false, replaces: false },
-                );
+                let hides = self.item(item).resource.as_resource().leads_elsewhere(None);
+                let standing = Standing::Pending { until, changed: false, begins: false, hides };
+                self.end(item, Status::Unknown, end, standing);
             }
             (Ok(Check::Waits(_)) | Err(_), Some(until)) => self.unknown(item, until, Vec::new()),
             (Err(failure), None) => self.fail(item, failure),
@@ -139,14 +136,16 @@ impl Walk<'_> {
     fn planned(&mut self, item: usize, needed: Needed) {
         let becomes = needed.change("state").and_then(|change| change.to.as_deref());
         let begins = becomes.is_some();
-        let replaces = begins && needed.action == Action::Change;
+        let resource = self.item(item).resource.as_resource();
+        // A directory may come in place of a link.
+        let hides = begins && needed.action == Action::Change || resource.leads_elsewhere(Some(&needed));
         let until = match becomes {
             Some(state) => format!("{} is {state}", self.spec.id(item)),
             None => format!("{} is done", self.spec.id(item)),
         };
         let changes = self.with_new_text(item, needed.changes);
         let end = End { action: Some(needed.action), changes, ..End::default() };
-        self.end(item, Status::Changed, end, Standing::Pending { until, changed: true, begins, replaces });
+        self.end(item, Status::Changed, end, Standing::Pending { until, changed: true, begins, hides });
     }
 
     fn judge_in_apply(&mut self, item: usize, found: Result<Check, Failure>) {
@@ -257,12 +256,9 @@ impl Walk<'_> {
 
     fn unknown(&mut self, item: usize, until: String, details: Vec<Detail>) {
         let end = End { reason: Some(format!("not known until {until}")), details, ..End::default() };
-        self.end(
-            item,
-            Status::Unknown,
-            end,
-            Standing::Pending { until, changed: false, begins: false, replaces: false },
-        );
+        let hides = self.item(item).resource.as_resource().leads_elsewhere(None);
+        let standing = Standing::Pending { until, changed: false, begins: false, hides };
+        self.end(item, Status::Unknown, end, standing);
     }
 
     pub(super) fn settle_interrupted(&mut self, item: usize) {

@@ -44,9 +44,9 @@ pub(super) enum Standing {
     /// It holds. `fresh`: something below it was changed by this run, so what stands on it is to
     /// be looked at again.
     Holds { fresh: bool },
-    /// In a plan: it would be changed, or cannot be known yet. What it will be then, and whether
-    /// it comes into being (or up) by that, in place of something else.
-    Pending { until: String, changed: bool, begins: bool, replaces: bool },
+    /// In a plan: it would be changed, or cannot be known yet. What it will be then, whether it
+    /// comes into being (or up) by that, and whether something else is seen in its place until then.
+    Pending { until: String, changed: bool, begins: bool, hides: bool },
     /// It failed, was skipped, or is out of reach. The one that began it.
     Missed { root: String },
 }
@@ -305,7 +305,7 @@ impl<'a> Walk<'a> {
         self.hosts[host] = HostState::Unknown { until: until.clone() };
         let reason = format!("not known until {until}");
         self.host_report(host, HostStatus::Unknown, Some(reason), None);
-        let standing = Standing::Pending { until, changed: false, begins: false, replaces: false };
+        let standing = Standing::Pending { until, changed: false, begins: false, hides: false };
         self.settle(Vertex::Host(host), standing);
     }
 

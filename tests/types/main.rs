@@ -3,5 +3,6 @@
 #[path = "../support/agent.rs"]
 #[allow(dead_code)]
 mod agent;
+mod mount;
 mod symlink;
 mod table;
