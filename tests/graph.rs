@@ -86,6 +86,86 @@ fn a_parent_directory_comes_first_wherever_it_is_declared() {
 }
 
 #[test]
+fn a_mount_comes_between_its_mount_point_and_what_lies_below_it() {
+    let spec = spec(
+        "resources:
+  - file: /srv/data/x/y
+  - mount: /srv/data/x
+    device: /srv/src
+    options: bind
+  - directory: /srv/src
+  - mount: /srv/data
+    device: //server/share
+    fstype: cifs
+    options: credentials=/etc/share.cred
+  - directory: /srv/data/x
+  - file: /etc/share.cred
+  - directory: /srv/data
+",
+    );
+    let wanted = [
+        "directory:/srv/data < mount:/srv/data: its mount point",
+        "file:/etc/share.cred < mount:/srv/data: its credentials",
+        "directory:/srv/data < directory:/srv/data/x: its parent directory",
+        "mount:/srv/data < directory:/srv/data/x: its parent directory",
+        "directory:/srv/data/x < mount:/srv/data/x: its mount point",
+        "directory:/srv/src < mount:/srv/data/x: what it mounts",
+        "directory:/srv/data/x < file:/srv/data/x/y: its parent directory",
+        "mount:/srv/data/x < file:/srv/data/x/y: its parent directory",
+    ];
+    let mut found = edges(&spec);
+    let mut wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    found.sort();
+    wanted.sort();
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn what_is_unmounted_goes_before_its_mount_point_whether_that_stays_or_goes() {
+    let text = |state: &str, of_directory: &str| {
+        format!(
+            "resources:
+  - file: /srv/data/below
+  - directory: /srv/data
+{of_directory}  - mount: /srv/data
+    state: {state}
+  - mount: /srv/data/inner
+    state: {state}
+"
+        )
+    };
+    for state in ["absent", "unmounted"] {
+        let spec = spec(&text(state, "    mode: 700\n"));
+        let order = order(&spec);
+        let at = |id: &str| order.iter().position(|one| one == id).unwrap();
+        assert!(at("mount:/srv/data") < at("directory:/srv/data"), "{state}: {order:?}");
+        assert!(at("directory:/srv/data") < at("file:/srv/data/below"), "{state}: {order:?}");
+        if state == "absent" {
+            assert!(at("mount:/srv/data/inner") < at("mount:/srv/data"), "{order:?}");
+        }
+    }
+    let gone = text("absent", "    state: absent\n").replace("/below\n", "/below\n    state: absent\n");
+    let order = order(&spec(&gone));
+    let wanted = ["file:/srv/data/below", "mount:/srv/data/inner", "mount:/srv/data", "directory:/srv/data"];
+    assert_eq!(order[1..], wanted);
+}
+
+#[test]
+fn two_variants_of_a_mount_do_not_wait_for_each_other() {
+    let spec = spec(
+        "resources:
+  - mount: /srv/data
+    device: LABEL=a
+    when: facts.os.id == 'debian'
+  - mount: /srv/data
+    device: LABEL=b
+    when: facts.os.id == 'alpine'
+",
+    );
+    assert_eq!(edges(&spec), Vec::<String>::new());
+}
+
+#[test]
 fn what_the_graph_leaves_open_keeps_the_order_of_the_file() {
     let spec = spec("resources:\n  - file: /c\n  - file: /a\n  - file: /d\n  - file: /b\n");
     assert_eq!(order(&spec)[1..], ["file:/c", "file:/a", "file:/d", "file:/b"]);
@@ -396,9 +476,13 @@ fn what_a_journey_captures_is_left_for_its_run() {
         r#"
 vars: {site: "https://example.com"}
 resources:
-  - http: "{{ site }}/login"
+  - http: a journey
     timeout: 3s
-    headers: {csrf: "{{ captured.csrf }}", both: "{{ site }} {{ captured.csrf }}"}
+    steps:
+      - get: "{{ site }}/login"
+        capture: {csrf: "csrf=(.*)"}
+      - get: "{{ site }}/account"
+        headers: {csrf: "{{ captured.csrf }}", both: "{{ site }} {{ captured.csrf }}"}
 "#,
     );
     let shown = serde_json::to_string(&spec.items[0].resource).unwrap();

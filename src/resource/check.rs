@@ -101,6 +101,9 @@ pub enum Thing {
     Domain(String),
     /// A lock that another program holds now. Nobody provides it: it comes free by itself.
     Lock(String),
+    /// A path from which something mounted is to come off: whoever is about the path itself comes
+    /// after that.
+    Uncovered(AbsPath),
 }
 
 impl Thing {

@@ -128,6 +128,7 @@ impl Resource for File {
     fn links(&self) -> Links {
         let links = Links::default().provides(Thing::Path(self.path.clone()));
         let links = self.ownership(None).link(links.removal(self.state == Presence::Absent));
+        let links = links.stands_on(Thing::Uncovered(self.path.clone()), "what was mounted on it");
         match self.path.parent() {
             Some(parent) => links.stands_on(Thing::Path(parent), "its parent directory"),
             None => links,

@@ -19,6 +19,7 @@ mod group;
 mod hostname;
 mod http;
 mod line;
+mod mount;
 mod own_file;
 mod package;
 mod port;
@@ -196,8 +197,9 @@ pub trait Resource {
         None
     }
 
-    /// What lies below its path lies where it points to: before that is so, nobody can look there.
-    fn leads_elsewhere(&self) -> bool {
+    /// What is seen at and below its path now is not what will be there: a link may point elsewhere,
+    /// and something may be mounted. None: what is to be done to it is not known yet.
+    fn leads_elsewhere(&self, _by: Option<&Needed>) -> bool {
         false
     }
 
@@ -209,6 +211,12 @@ pub trait Resource {
 
     /// Where what it points to lies, as it is declared.
     fn leads_to(&self) -> Option<AbsPath> {
+        None
+    }
+
+    /// The directory that something is mounted on, and where the loader puts the resource that
+    /// declares it.
+    fn mount_point(&mut self) -> Option<(AbsPath, &mut Option<Box<directory::Directory>>)> {
         None
     }
 
@@ -408,6 +416,7 @@ registry! {
     "hostname" => hostname::Hostname,
     "timezone" => timezone::Timezone,
     "http" => http::Http,
+    "mount" => mount::Mount,
     "port" => port::Port,
     "symlink" => symlink::Symlink,
     "unit" => unit::Unit,

@@ -92,16 +92,16 @@ pub fn pattern_without(
 
 /// `needed` must be given, unless `state` is `absent`.
 pub fn needed_unless_absent(needed: &'static str) -> impl Fn(&mut Schema) {
-    needed_unless(needed, "absent")
+    needed_unless(needed, &["absent"])
 }
 
-/// `needed` must be given, unless `state` is this.
-pub fn needed_unless(needed: &'static str, state: &'static str) -> impl Fn(&mut Schema) {
+/// `needed` must be given, unless `state` is one of these.
+pub fn needed_unless(needed: &'static str, states: &'static [&'static str]) -> impl Fn(&mut Schema) {
     move |schema| {
-        let is_so = json!({ "properties": { "state": { "const": state } }, "required": ["state"] });
-        // A template may come to it.
+        let without = json!({ "properties": { "state": { "enum": states } }, "required": ["state"] });
+        // A template may come to one of them.
         let template = json!({ "properties": { "state": { "pattern": r"\{\{" } }, "required": ["state"] });
-        let either = json!({ "anyOf": [is_so, template] });
+        let either = json!({ "anyOf": [without, template] });
         add(schema, json!({ "if": either, "else": { "required": [needed] } }));
     }
 }

@@ -108,7 +108,7 @@ impl Resource for Symlink {
         format!("/{}", parts.join("/")).parse().ok()
     }
 
-    fn leads_elsewhere(&self) -> bool {
+    fn leads_elsewhere(&self, _: Option<&Needed>) -> bool {
         true
     }
 

@@ -98,7 +98,7 @@ impl Walk<'_> {
     }
 
     fn judge_in_plan(&mut self, item: usize, found: Result<Check, Failure>) {
-        if let Some(until) = self.behind_a_pending_link(item) {
+        if let Some(until) = self.hidden_until(item) {
             return self.unknown(item, until, Vec::new());
         }
         let until = self.pending_on(Vertex::Item(item));
@@ -145,7 +145,8 @@ impl Walk<'_> {
             (Ok(Check::Waits(waiting)), None) => {
                 let end = End { reason: Some(waiting.reason), would_wait: true, ..End::default() };
                 let until = format!("{} holds", self.spec.id(item));
-                self.end(item, Status::Unknown, end, Standing::unknown(until));
+                let hides = self.item(item).resource.as_resource().leads_elsewhere(None);
+                self.end(item, Status::Unknown, end, Standing::unknown(until, hides));
             }
             (Ok(Check::Waits(_)) | Err(_), Some(until)) => self.unknown(item, until, Vec::new()),
             (Err(failure), None) => self.fail(item, failure),
@@ -161,7 +162,9 @@ impl Walk<'_> {
     fn planned(&mut self, item: usize, needed: Needed) {
         let becomes = needed.change("state").and_then(|change| change.to.as_deref());
         let begins = becomes.is_some();
-        let replaces = begins && needed.action == Action::Change;
+        let resource = self.item(item).resource.as_resource();
+        // A directory may come in place of a link.
+        let hides = begins && needed.action == Action::Change || resource.leads_elsewhere(Some(&needed));
         let until = match becomes {
             Some(state) => format!("{} is {state}", self.spec.id(item)),
             None => format!("{} is done", self.spec.id(item)),
@@ -169,7 +172,7 @@ impl Walk<'_> {
         let content = self.item(item).resource.as_resource().changes_content(&needed);
         let changes = self.with_new_text(item, needed.changes);
         let end = End { action: Some(needed.action), changes, ..End::default() };
-        self.end(item, Status::Changed, end, Standing::Pending { until, content, begins, replaces });
+        self.end(item, Status::Changed, end, Standing::Pending { until, content, begins, hides });
     }
 
     fn judge_in_apply(&mut self, item: usize, found: Result<Check, Failure>) {
@@ -282,7 +285,8 @@ impl Walk<'_> {
 
     fn unknown(&mut self, item: usize, until: String, details: Vec<Detail>) {
         let end = End { reason: Some(format!("not known until {until}")), details, ..End::default() };
-        self.end(item, Status::Unknown, end, Standing::unknown(until));
+        let hides = self.item(item).resource.as_resource().leads_elsewhere(None);
+        self.end(item, Status::Unknown, end, Standing::unknown(until, hides));
     }
 
     pub(super) fn settle_interrupted(&mut self, item: usize) {

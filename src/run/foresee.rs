@@ -96,7 +96,7 @@ impl Walk<'_> {
     /// seen yet.
     pub(super) fn behind_a_link_to_come(&self, item: usize, lacks: &[Lack]) -> Option<String> {
         let is_to_come = |maker: &usize| {
-            self.item(*maker).resource.as_resource().leads_elsewhere()
+            self.item(*maker).resource.as_resource().leads_elsewhere(None)
                 && matches!(self.outcomes.get(&Vertex::Item(*maker)), Some(Standing::Pending { .. }))
         };
         let link = lacks.iter().find_map(|lack| self.makers(item, lack).find(is_to_come))?;
@@ -128,17 +128,21 @@ impl Walk<'_> {
         self.awaiting.push((Vertex::Item(maker), item));
     }
 
-    /// In a plan: it lies below a link that does not point yet where it will, or that is to be a
-    /// directory, so that what is seen there now is something else.
-    pub(super) fn behind_a_pending_link(&self, item: usize) -> Option<String> {
-        let link = self.pending_before(item, |other| {
+    /// In a plan: what is seen at its path now is something else: it lies below a link that does not
+    /// point yet where it will, below what is yet to be mounted, or under what is yet to come off.
+    pub(super) fn hidden_until(&self, item: usize) -> Option<String> {
+        let hiding = self.pending_before(item, |other| {
             let standing = self.outcomes.get(&Vertex::Item(other));
-            // A directory may come in place of a link.
-            let replaces = matches!(standing, Some(Standing::Pending { replaces: true, .. }));
-            (replaces || self.item(other).resource.as_resource().leads_elsewhere())
-                && self.path_of(other).zip(self.path_of(item)).is_some_and(|(link, own)| own.is_below(&link))
+            matches!(standing, Some(Standing::Pending { hides: true, .. }))
+                && self
+                    .path_of(other)
+                    .zip(self.path_of(item))
+                    .is_some_and(|(other, own)| own == other || own.is_below(&other))
         })?;
-        Some(format!("{} is in place", self.spec.id(link)))
+        let id = self.spec.id(hiding);
+        let links = self.item(hiding).resource.as_resource().links();
+        let comes_off = links.provides.iter().any(|thing| matches!(thing, Thing::Uncovered(_)));
+        Some(format!("{id} is {}", if comes_off { "unmounted" } else { "in place" }))
     }
 
     /// In a plan: it is to be gone, and may go with what it lies in before it has its turn.

@@ -45,17 +45,17 @@ pub(super) enum Standing {
     /// be looked at again.
     Holds { fresh: bool },
     /// In a plan: it would be changed, or cannot be known yet. What it will be then; whether its
-    /// content will be another one, where that can be known; and whether it comes into being (or up)
-    /// by that, in place of something else.
-    Pending { until: String, content: Option<bool>, begins: bool, replaces: bool },
+    /// content will be another one, where that can be known; whether it comes into being (or up)
+    /// by that, and whether something else is seen in its place until then.
+    Pending { until: String, content: Option<bool>, begins: bool, hides: bool },
     /// It failed, was skipped, or is out of reach. The one that began it.
     Missed { root: String },
 }
 
 impl Standing {
     /// In a plan: nothing can be known of it until then.
-    pub(super) fn unknown(until: String) -> Standing {
-        Standing::Pending { until, content: None, begins: false, replaces: false }
+    pub(super) fn unknown(until: String, hides: bool) -> Standing {
+        Standing::Pending { until, content: None, begins: false, hides }
     }
 }
 
@@ -313,7 +313,7 @@ impl<'a> Walk<'a> {
         self.hosts[host] = HostState::Unknown { until: until.clone() };
         let reason = format!("not known until {until}");
         self.host_report(host, HostStatus::Unknown, Some(reason), None);
-        let standing = Standing::unknown(until);
+        let standing = Standing::unknown(until, false);
         self.settle(Vertex::Host(host), standing);
     }
 

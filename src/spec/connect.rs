@@ -27,6 +27,7 @@ const DROP_INS: &str = "its drop-ins";
 
 /// What a user's home may be on: a link or a mount comes first, and a directory after the user.
 const PLACE_OF_HOME: &str = "the place of its home";
+const MOUNTED_BELOW: &str = "what is mounted below it";
 
 impl Web {
     pub fn new(drafts: &[Draft]) -> Web {
@@ -89,6 +90,18 @@ impl Web {
         near.filter(|((_, other), _)| other.is_below(path)).flat_map(|(_, items)| items.clone()).collect()
     }
 
+    /// Where something mounted is to come off: what is mounted below it and comes off too.
+    fn off_first(&self, host: usize, item: usize) -> Vec<usize> {
+        let uncovered = |thing: &Thing| match thing {
+            Thing::Uncovered(path) => Some(path.clone()),
+            _ => None,
+        };
+        let comes_off =
+            |other: &usize| self.links[*other].provides.iter().any(|thing| uncovered(thing).is_some());
+        let paths = self.links[item].provides.iter().filter_map(uncovered);
+        paths.flat_map(|path| self.inside(host, &path)).filter(comes_off).collect()
+    }
+
     /// Of what goes together with the directory it lies in: what is nearest above and stays. Where
     /// that is a link yet, and is to be a directory, nothing is removed through the link.
     fn kept_above(&self, host: usize, thing: &Thing, item: usize) -> Vec<usize> {
@@ -117,6 +130,14 @@ impl Web {
         for (item, draft) in drafts.iter().enumerate() {
             let vertex = Vertex::Item(item);
             edges.push(Edge::new(Vertex::Host(draft.host), vertex, Reason::Host, draft.place));
+            for other in self.off_first(draft.host, item) {
+                edges.push(Edge::new(
+                    Vertex::Item(other),
+                    vertex,
+                    Reason::Implied(MOUNTED_BELOW),
+                    draft.place,
+                ));
+            }
             for (thing, why) in &self.links[item].stands_on {
                 let mut providers = self.below(draft.host, thing, item);
                 providers.extend(self.editors(draft.host, thing, item));
@@ -132,11 +153,17 @@ impl Web {
                 }
                 for provider in providers {
                     let below = Vertex::Item(provider);
-                    if triggered.contains(&(below, vertex)) {
+                    // Of two variants of one thing a host has one.
+                    let is_variant = draft.resource.id() == drafts[provider].resource.id();
+                    if triggered.contains(&(below, vertex)) || is_variant {
                         continue;
                     }
                     let goes_first = self.links[item].is_removal || self.links[item].yields;
-                    edges.push(match goes_first && self.links[provider].is_removal {
+                    // What is mounted comes off before its mount point goes, too.
+                    let is_turned = goes_first
+                        && self.links[provider].is_removal
+                        && !matches!(thing, Thing::Uncovered(_));
+                    edges.push(match is_turned {
                         true => Edge::new(vertex, below, Reason::Removal(why), drafts[provider].place),
                         false => Edge::new(below, vertex, Reason::Implied(why), draft.place),
                     });

@@ -25,6 +25,7 @@ impl Web {
                     if other < item {
                         two_kinds(desk, &drafts[other], draft, thing);
                         two_lines(desk, &drafts[other], draft);
+                        self.mounted_on_a_link(desk, drafts, other, item);
                         if self.links[other].is_removal != self.links[item].is_removal {
                             here_and_gone(desk, &drafts[other], draft, thing);
                         }
@@ -50,6 +51,27 @@ impl Web {
                 }
             }
         }
+    }
+
+    /// A mount point is a directory (or a file), and no link to one.
+    fn mounted_on_a_link(&self, desk: &mut Desk, drafts: &[Draft], first: usize, second: usize) {
+        let word = |item: usize| drafts[item].resource.type_word();
+        let (mount, link) = match (word(first), word(second)) {
+            ("mount", "symlink") => (first, second),
+            ("symlink", "mount") => (second, first),
+            _ => return,
+        };
+        let comes_off = self.links[mount].provides.iter().any(|thing| matches!(thing, Thing::Uncovered(_)));
+        if comes_off || self.links[link].is_removal || !drafts[first].is_certain() {
+            return;
+        }
+        let (mount, link) = (&drafts[mount], &drafts[link]);
+        desk.report(
+            Problem::at(mount.place, format!("`{}` is on `{}`", mount.resource.id(), link.resource.id()))
+                .label("nothing is mounted on a link")
+                .also(link.place, "declared as a link here")
+                .help("mount it on the path that the link leads to"),
+        );
     }
 
     /// Something that is declared a file, or a part of one, and that this one would lie in.

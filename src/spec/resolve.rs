@@ -15,7 +15,7 @@ use super::template::Engine;
 use super::vault::Vault;
 use super::yaml::Node;
 use super::{Item, Spec};
-use crate::resource::Failure;
+use crate::resource::{Failure, Thing};
 use crate::system::facts::Facts;
 
 /// What it takes to resolve the rest. Empty where nothing in a spec stands on facts.
@@ -57,8 +57,10 @@ impl Spec {
             // What a purged directory keeps, and what is handed down to a path, stands on what else
             // is there.
             let resource = draft.resource.as_resource_mut();
-            let has_neighbours =
-                resource.purges().is_some() || resource.surroundings().is_some() || resource.looks_around();
+            let has_neighbours = resource.purges().is_some()
+                || resource.surroundings().is_some()
+                || resource.mount_point().is_some()
+                || resource.looks_around();
             if draft.late.is_some() || has_neighbours {
                 let item = draft.into_item(host, self.items[number].location.clone());
                 results.entry(number).or_insert(Ok(item));
@@ -158,7 +160,10 @@ fn blamed(problem: &Problem, drafts: &[Draft]) -> Vec<usize> {
 /// The graph was made from what was known: a name that comes out otherwise, or something that is to
 /// be gone after all, would have had another place in it.
 fn changed_too_much(desk: &Desk, old: &Draft, new: &Draft) -> Option<Problem> {
-    let is_removal = |draft: &Draft| draft.resource.as_resource().links().is_removal;
+    let is_removal = |draft: &Draft| {
+        let links = draft.resource.as_resource().links();
+        links.is_removal || links.provides.iter().any(|thing| matches!(thing, Thing::Uncovered(_)))
+    };
     let (attribute, what) = match (old.resource.id(), new.resource.id()) {
         (old, new) if old != new => ("", format!("what it is cannot depend on facts: `{new}` here")),
         _ if is_removal(old) != is_removal(new) => {

@@ -1,13 +1,13 @@
-//! What resources have to know of each other's paths: what is declared above each, and what a
-//! directory with `recurse` hands down to what lies below it.
+//! What resources have to know of each other's paths: what is declared above each, what a
+//! directory with `recurse` hands down to what lies below it, and what a mount point is like.
 
 use std::collections::HashMap;
 
 use super::entry::Draft;
 use super::parts;
 use crate::attribute::AbsPath;
-use crate::resource::Thing;
 use crate::resource::common::{HandedDown, Surroundings};
+use crate::resource::{AnyResource, Thing};
 
 /// A path with a resource of its own, or with one for a part of it.
 struct Known {
@@ -46,11 +46,33 @@ pub fn surround(drafts: &mut [Draft]) {
         }
     }
     parts::line_up(drafts);
+    mount_points(drafts);
 }
 
 /// Those with a resource of their own.
 fn own(known: &[Option<Known>]) -> impl Iterator<Item = &Known> {
     known.iter().flatten().filter(|known| !known.is_part)
+}
+
+/// Tells each mount what is declared of the directory that it is on.
+fn mount_points(drafts: &mut [Draft]) {
+    let is_there = |draft: &&Draft| draft.skipped_by_when.is_none() && !draft.may_be_away();
+    let directories: HashMap<(usize, AbsPath), _> = drafts
+        .iter()
+        .filter(is_there)
+        .filter_map(|draft| match &draft.resource {
+            AnyResource::Directory(directory) if !draft.resource.as_resource().links().is_removal => {
+                Some(((draft.host, directory.path.clone()), directory.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    for draft in drafts {
+        let host = draft.host;
+        if let Some((path, slot)) = draft.resource.as_resource_mut().mount_point() {
+            *slot = directories.get(&(host, path)).cloned();
+        }
+    }
 }
 
 fn read(draft: &mut Draft) -> Option<Known> {

@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode as Bits, OFlags, RenameFlags, Stat, Uid, chownat, fchmod, fchown, fdatasync,
@@ -18,6 +18,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::System;
+use super::mounts::Mounts;
 use crate::attribute::{AbsPath, Mode};
 use crate::failure::Failure;
 
@@ -371,11 +372,9 @@ impl System {
         let real = std::fs::canonicalize(self.locate(path)).unwrap_or_else(|_| self.locate(path));
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")
             .map_err(|error| Failure::io("reading /proc/self/mountinfo", &error))?;
-        // proc(5): the fifth field, with blanks and backslashes as octal escapes.
-        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape_octal);
-        Ok(points
-            .filter(|point| PathBuf::from(point).starts_with(&real))
-            .find_map(|point| point.parse().ok()))
+        let mounts = Mounts::read(&mounts);
+        let points = mounts.all().iter().map(|mount| &mount.point);
+        Ok(points.filter(|point| Path::new(point).starts_with(&real)).find_map(|point| point.parse().ok()))
     }
 }
 
@@ -572,21 +571,6 @@ fn meta(stat: &Stat) -> Meta {
         inode: stat.st_ino,
         has_other_names: stat.st_nlink > 1,
     }
-}
-
-fn unescape_octal(text: &str) -> String {
-    let mut parts = text.split('\\');
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                plain.push(char::from(byte));
-                plain.push_str(&part[3..]);
-            }
-            None => plain.push_str(part),
-        }
-    }
-    plain
 }
 
 /// The failure of a system call on a path, with the way out where there is a usual one.

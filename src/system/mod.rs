@@ -9,6 +9,7 @@ pub mod files;
 pub mod fingerprint;
 pub mod kernel;
 pub mod leftovers;
+pub mod mounts;
 pub mod processes;
 pub mod readings;
 pub mod tools;

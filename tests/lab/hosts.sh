@@ -131,6 +131,8 @@ _init() {  # in the host's own namespaces: lay out the machine, then become its 
   mount -t tmpfs -o mode=1777 tmpfs dev/shm; ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
   for n in 0 1 2; do ln -s /proc/self/fd/$n "dev/$(sed -n $((n + 1))p <<<$'stdin\nstdout\nstderr')"; done
   for n in null zero full random urandom tty fuse; do [ ! -e /dev/$n ] || { : >dev/$n; mount --bind /dev/$n dev/$n; }; done
+  # loop devices are the machine's own: what a host mounts of them goes with it
+  for n in loop-control loop{0..15}; do [ ! -e /dev/$n ] || { : >dev/$n; mount --bind /dev/$n dev/$n; }; done
   # /proc/sys is the whole machine's: a host may read it, and has a boot id of its own. But what it sees of net is its
   # network namespace's (what is the whole machine's there is not shown, or cannot be written)
   cat proc/sys/kernel/random/uuid >dev/boot_id; mount --bind proc/sys proc/sys; mount -o remount,bind,ro proc/sys

@@ -11,6 +11,7 @@ mod hostname;
 mod libvirt;
 mod line;
 mod many;
+mod mount;
 mod package;
 mod process;
 mod symlink;

@@ -126,6 +126,7 @@ impl Resource for Directory {
         let links = Links::default().provides(Thing::Path(self.path.clone()));
         let links = self.ownership().link(links.removal(self.state == Presence::Absent));
         let links = links.stands_on(Thing::Home(self.path.clone()), "the user whose home it is");
+        let links = links.stands_on(Thing::Uncovered(self.path.clone()), "what was mounted on it");
         match self.path.parent() {
             Some(parent) => links.stands_on(Thing::Path(parent), "its parent directory"),
             None => links,

@@ -94,7 +94,7 @@ pub enum ProcessState {
 /// converge made for it: unit, cron entry, environment. Only its log is kept.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "controller", schemars(transform = super::rules::needed_unless("command", "stopped")))]
+#[cfg_attr(feature = "controller", schemars(transform = super::rules::needed_unless("command", &["stopped"])))]
 #[serde(deny_unknown_fields)]
 pub struct Process {
     /// A label, after which its unit or its log is named.
