@@ -2,6 +2,7 @@
 //! rest in words an operator understands, and writes itself back as text, which is also its
 //! form on the wire.
 
+mod checksum;
 pub mod command_line;
 mod content;
 mod duration;
@@ -12,6 +13,7 @@ mod path;
 pub mod schema;
 mod trigger;
 
+pub use checksum::{Algorithm, Checksum, Hasher};
 pub use command_line::{CommandLine, quote};
 pub use content::{Content, hex, sha256_hex};
 pub use duration::Span;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{AbsPath, CommandLine, Content, Mode, Span, Trigger, described};
+use super::{AbsPath, Checksum, CommandLine, Content, Mode, Span, Trigger, described};
 
 described!(Mode, "mode", {
     "title": "mode",
@@ -23,6 +23,13 @@ described!(AbsPath, "path", {
     "type": "string",
     "pattern": r"^/(?!([\s\S]*/)?\.\.(/|$))",
     "patternErrorMessage": "Not an absolute path without `..`: write it as in /srv/www."
+});
+
+described!(Checksum, "checksum", {
+    "title": "checksum",
+    "type": "string",
+    "pattern": r"^\s*([Ss][Hh][Aa]256:[0-9a-fA-F]{64}|[Ss][Hh][Aa]512:[0-9a-fA-F]{128})\s*$",
+    "patternErrorMessage": "No checksum: write it as in sha256:… with the 64 digits that sha256sum prints."
 });
 
 /// The spellings of a duration, as a pattern.

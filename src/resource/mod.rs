@@ -4,20 +4,27 @@
 //! A new type is its file and its line in the registry below. The struct is what a spec's item
 //! deserializes to; its doc comments are the reference page, written for operators.
 
+mod archive;
 mod check;
 mod command;
 pub mod common;
+mod database;
 mod debt;
 mod directory;
 mod domain;
+mod download;
+mod fetch;
 mod file;
+mod git;
 mod http;
 mod own_file;
 mod port;
 mod program;
+mod record;
 #[cfg(feature = "controller")]
 mod rules;
 mod symlink;
+mod tool;
 mod unit;
 
 use std::time::Duration;
@@ -117,8 +124,8 @@ pub trait Resource {
         Vec::new()
     }
 
-    /// The directory that it clears of what no resource declares, and where the loader puts what
-    /// the spec declares below it.
+    /// The directory of which it holds all that no other resource declares (it clears it, or unpacks
+    /// into it), and where the loader puts what the spec declares below it.
     fn purges(&mut self) -> Option<(AbsPath, &mut Vec<AbsPath>)> {
         None
     }
@@ -281,6 +288,10 @@ registry! {
     "http" => http::Http,
     "port" => port::Port,
     "symlink" => symlink::Symlink,
+    "git" => git::Git,
+    "download" => download::Download,
+    "archive" => archive::Archive,
+    "database" => database::Database,
     "unit" => unit::Unit,
     "program" => program::Program,
     "domain" => domain::Domain,

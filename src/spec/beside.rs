@@ -24,6 +24,9 @@ pub fn complete(
     let mut invalid = draft.resource.as_resource().validate();
     // What stands in for a value that is not known yet is nobody's mistake.
     invalid.retain(|complaint| !late.iter().any(|late| is_about(complaint, late)));
+    if scope.gives_placeholders() {
+        invalid.retain(|complaint| !is_secret(draft, complaint.attribute));
+    }
     let hash_only =
         draft.resource.as_resource_mut().contents().iter().any(|content| content.bytes().is_none());
     for complaint in &invalid {
@@ -81,6 +84,11 @@ fn waits_in_vain(desk: &mut Desk, draft: &Draft) -> bool {
             .help("leave it out: what cannot be made at once is a failure; wait for what has to come first"),
     );
     true
+}
+
+/// Whether a secret is in what the attribute says.
+fn is_secret(draft: &Draft, attribute: &str) -> bool {
+    draft.entries.iter().any(|(key, node)| key.value == attribute && node.secret().is_some())
 }
 
 fn is_about(complaint: &Invalid, attribute: &str) -> bool {

@@ -47,7 +47,7 @@ impl Web {
             .flat_map(|above| self.others(draft.host, Thing::Path(above), item))
             .find(|other| {
                 let other_draft = &drafts[*other];
-                other_draft.resource.type_word() == "file"
+                ["file", "download"].contains(&other_draft.resource.type_word())
                     && !self.links[*other].is_removal
                     && other_draft.is_certain()
             })
@@ -69,13 +69,17 @@ impl Web {
 
 /// One path declared as two kinds of file, or as a file and as what writes its own.
 fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
-    const KINDS: &[&str] = &["directory", "file", "symlink"];
+    const KINDS: &[&str] = &["directory", "file", "symlink", "git", "download", "archive"];
     const WRITERS: &[&str] = &["unit", "program"];
     let Thing::Path(path) = thing else { return };
     let (a, b) = (first.resource.type_word(), second.resource.type_word());
     let both = |of: &[&str]| of.contains(&a) && of.contains(&b);
     if a == b || !both(&[KINDS, WRITERS].concat()) || !first.is_certain() {
         return;
+    }
+    // What a checkout or an archive is put into may be declared too.
+    if [a, b].contains(&"directory") && (both(&["directory", "git"]) || both(&["directory", "archive"])) {
+        return purged_again(desk, first, second, path);
     }
     let what = match both(KINDS) {
         true => format!("{path} is declared as a `{a}` and as a `{b}`"),
@@ -86,6 +90,27 @@ fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
             .label(format!("a `{b}` here"))
             .also(first.place, format!("a `{a}` here"))
             .help("a path is one thing: keep one of them"),
+    );
+}
+
+/// A directory that is cleared of what another resource puts into it.
+fn purged_again(desk: &mut Desk, first: &Draft, second: &Draft, path: &AbsPath) {
+    let is_directory = |draft: &&&Draft| draft.resource.type_word() == "directory";
+    let pair = [first, second];
+    let Some(directory) = pair.iter().find(is_directory) else { return };
+    let Some(other) = pair.iter().find(|draft| !is_directory(draft)) else { return };
+    if directory.resource.clone().as_resource_mut().purges().is_none() {
+        return;
+    }
+    let word = other.resource.type_word();
+    desk.report(
+        Problem::at(
+            directory.attribute(desk, "purge"),
+            format!("`purge` of {path} would remove what the `{word}` puts there"),
+        )
+        .label("removes all that no resource declares")
+        .also(other.place, "puts there what has no resource of its own")
+        .help("leave `purge` out"),
     );
 }
 

@@ -129,6 +129,11 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// Nothing but placeholders stands for secrets.
+    pub fn gives_placeholders(&self) -> bool {
+        self.engine.vault.is_closed()
+    }
+
     /// Makes placeholders stand for secrets, whose values will not be used.
     pub fn pretend(&self, pretends: bool) {
         self.engine.vault.pretend(pretends);

@@ -108,6 +108,11 @@ impl Vault {
         self.state().was_used = true;
     }
 
+    /// Whether nothing but placeholders is given (`validate`, `graph`).
+    pub fn is_closed(&self) -> bool {
+        !self.0.reads
+    }
+
     /// Whether placeholders stand for secrets from now on; returns what it was before.
     pub fn pretend(&self, pretends: bool) -> bool {
         std::mem::replace(&mut self.state().pretends, pretends)

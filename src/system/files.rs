@@ -2,6 +2,9 @@
 //! on the way only where root or the running user made it. What is written appears whole, by
 //! rename, with its owner and mode already set.
 
+mod candidate;
+mod tree;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -9,14 +12,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode as Bits, OFlags, RenameFlags, Stat, Uid, chownat, fchmod, fchown, fdatasync,
-    linkat, mkdirat, openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
+    AtFlags, FileType, Gid, Mode as Bits, OFlags, RenameFlags, Stat, Uid, chownat, fchmod, fchown, linkat,
+    mkdirat, openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::System;
 use crate::attribute::{AbsPath, Mode};
 use crate::failure::Failure;
+pub use candidate::Candidate;
+pub use tree::Tree;
 
 /// A log's end, as evidence.
 const TAIL_BYTES: u64 = 8 * 1024;
@@ -55,6 +60,8 @@ pub struct Meta {
     pub size: u64,
     pub device: u64,
     pub inode: u64,
+    /// Nanoseconds since 1970.
+    pub modified: i128,
 }
 
 #[derive(Clone, Debug)]
@@ -247,19 +254,7 @@ impl System {
         access: Access,
         approve: impl FnOnce(&str) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let spot = self.spot(path)?;
-        let temporary = spot.temporary_name();
-        let written = spot.write_temporary(&temporary, bytes, access).and_then(|()| {
-            approve(&spot.path_of(&temporary))?;
-            self.before("rename")
-                .and_then(|()| renameat(&spot.directory, &*temporary, &spot.directory, &*spot.name))
-                .map_err(|errno| failure("replacing", path, errno))
-        });
-        if written.is_err() {
-            // What failed is told; the candidate is no use to anybody.
-            let _ = spot.unlink(&temporary, AtFlags::empty());
-        }
-        written
+        self.put_streamed(path, access, |candidate| candidate.write(bytes), approve)
     }
 
     /// The old content stays under another name beside the file; the new one will have an
@@ -410,22 +405,6 @@ impl Spot<'_> {
         }
     }
 
-    fn write_temporary(&self, temporary: &str, bytes: &[u8], access: Access) -> Result<(), Failure> {
-        self.remove_leftover(temporary);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let writing = |errno| failure("writing", &self.path, errno);
-        self.system.before("create").map_err(writing)?;
-        let file = openat(&self.directory, temporary, flags, Bits::RUSR | Bits::WUSR).map_err(writing)?;
-        let mut file = File::from(file);
-        self.system.write(&mut file, bytes).map_err(|error| match error.raw_os_error() {
-            Some(code) => writing(Errno::from_raw_os_error(code)),
-            None => Failure::io(format!("writing {}", self.path), &error),
-        })?;
-        self.set_on(file.as_fd(), access, Mode::from_bits(0o644))?;
-        // After a power cut the name must not stand for an empty file.
-        self.system.before("sync").and_then(|()| fdatasync(&file)).map_err(writing)
-    }
-
     fn make_temporary_directory(&self, temporary: &str, access: Access) -> Result<(), Failure> {
         self.remove_leftover(temporary);
         let making = |errno| failure("making", &self.path, errno);
@@ -492,6 +471,7 @@ fn meta(stat: &Stat) -> Meta {
         size: u64::try_from(stat.st_size).unwrap_or(0),
         device: stat.st_dev,
         inode: stat.st_ino,
+        modified: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
     }
 }
 

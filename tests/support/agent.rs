@@ -75,6 +75,16 @@ impl Host {
 
     /// An agent on it, pushed where it is not there yet.
     pub fn agent(&self) -> Agent {
+        self.agent_under("exec")
+    }
+
+    /// An agent with more in its environment, as in `NAME=value`.
+    pub fn agent_with(&self, environment: &str) -> Agent {
+        self.agent_under(&format!("exec env {environment}"))
+    }
+
+    /// An agent that runs behind what its shell line begins with.
+    pub fn agent_under(&self, line: &str) -> Agent {
         static PUSH: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let pushing = PUSH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let own = std::fs::read(env!("CARGO_BIN_EXE_converge-agent")).expect("the agent is built");
@@ -84,7 +94,7 @@ impl Host {
             self.must(&format!("chmod +x {PLACE}"));
         }
         drop(pushing);
-        Agent::on(self.command(PLACE))
+        Agent::on(self.command(&format!("{line} {PLACE}")))
     }
 }
 

@@ -3,5 +3,10 @@
 #[path = "../support/agent.rs"]
 #[allow(dead_code)]
 mod agent;
+mod archive;
+mod database;
+mod download;
+mod git;
 mod symlink;
 mod table;
+mod web;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, Uri};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout, TcpConnector};
-use ureq::{Agent, Error, config::Config, config::RedirectAuthHeaders};
+use ureq::{Agent, Error, ResponseExt, config::Config, config::RedirectAuthHeaders};
 
 use super::tls::TlsConnector;
 use super::trust::{self, Trust};
@@ -30,6 +30,8 @@ pub struct Way {
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
+    /// The URLs that redirects led through, the first and the last among them.
+    pub way_here: Vec<Uri>,
     body: ureq::Body,
     timeout: Duration,
 }
@@ -127,6 +129,7 @@ pub fn send(request: ureq::http::Request<Vec<u8>>, way: Way) -> Result<Result<An
         .max_redirects(if way.follow { REDIRECTS } else { 0 })
         .max_redirects_will_error(way.follow)
         .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+        .save_redirect_history(true)
         .max_idle_connections(0)
         .build();
     let names =
@@ -142,9 +145,10 @@ pub fn send(request: ureq::http::Request<Vec<u8>>, way: Way) -> Result<Result<An
     };
     Ok(match answer {
         Ok(answer) => {
+            let way_here = answer.get_redirect_history().unwrap_or_default().to_vec();
             let (parts, body) = answer.into_parts();
             let (status, headers) = (parts.status.as_u16(), parts.headers);
-            Ok(Answer { status, headers, body, timeout: way.timeout })
+            Ok(Answer { status, headers, way_here, body, timeout: way.timeout })
         }
         Err(error) => Err(Trouble {
             reason: told(&error, &witness, way.timeout).replace('\n', " "),
@@ -171,14 +175,23 @@ impl Answer {
         let mut bytes = Vec::new();
         let broken = self.body.as_reader().take(cap).read_to_end(&mut bytes).err();
         let timeout = self.timeout;
-        let broken = broken.map(|error| match Error::from(error) {
-            Error::Timeout(_) => format!("the body did not end within {}", Span::from(timeout)),
-            Error::Io(error) if is_cut(error.kind()) => {
-                "the server closed the connection within the body".into()
-            }
-            error => format!("the body broke off: {error}"),
-        });
-        (bytes, broken)
+        (bytes, broken.map(|error| body_words(error, timeout)))
+    }
+
+    /// All of the body, for what is not held in memory.
+    pub fn reader(&mut self) -> impl Read + '_ {
+        self.body.as_reader()
+    }
+}
+
+/// Why a body is not whole.
+pub fn body_words(error: std::io::Error, timeout: Duration) -> String {
+    match Error::from(error) {
+        Error::Timeout(_) => {
+            format!("the body did not end within {}", Span::from(Duration::from_millis(millis(timeout))))
+        }
+        Error::Io(error) if is_cut(error.kind()) => "the server closed the connection within the body".into(),
+        error => format!("the body broke off: {error}"),
     }
 }
 

@@ -1,9 +1,9 @@
 //! `http`: what a URL answers. A check with no apply: it waits.
 
-mod client;
+pub(super) mod client;
 mod expect;
 mod tls;
-mod trust;
+pub(super) mod trust;
 
 #[cfg(test)]
 mod tests;
