@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -105,7 +107,7 @@ impl fmt::Debug for Content {
 #[derive(Serialize, Deserialize)]
 struct OnWire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    bytes: Option<Vec<u8>>,
+    base64: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     sha256: String,
@@ -122,7 +124,7 @@ impl Serialize for Content {
         }
         let bytes = self.bytes.as_deref().filter(|_| text.is_none());
         OnWire {
-            bytes: bytes.map(<[u8]>::to_vec),
+            base64: bytes.map(|bytes| STANDARD.encode(bytes)),
             text: text.map(str::to_owned),
             sha256: self.sha256.clone(),
             length: self.length,
@@ -148,9 +150,13 @@ impl<'de> Deserialize<'de> for Content {
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Content, A::Error> {
                 let wire = OnWire::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                let text = wire.text.map(|text| text.into_bytes().into());
+                let bytes = match (wire.text, wire.base64) {
+                    (Some(text), _) => Some(text.into_bytes()),
+                    (None, Some(base64)) => Some(STANDARD.decode(base64).map_err(serde::de::Error::custom)?),
+                    (None, None) => None,
+                };
                 Ok(Content {
-                    bytes: text.or(wire.bytes.map(Into::into)),
+                    bytes: bytes.map(Into::into),
                     sha256: wire.sha256,
                     length: wire.length,
                     has_secret: wire.has_secret,

@@ -3,6 +3,7 @@
 //! form on the wire.
 
 mod account_name;
+mod checksum;
 pub mod command_line;
 mod content;
 mod duration;
@@ -17,6 +18,7 @@ pub mod schema;
 mod trigger;
 
 pub use account_name::AccountName;
+pub use checksum::{Algorithm, Checksum, Hasher};
 pub use command_line::{CommandLine, quote};
 pub use content::{Content, hex, sha256_hex};
 pub use duration::Span;

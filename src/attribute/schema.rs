@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
-    AbsPath, AccountName, CommandLine, Content, Mode, Pattern, PublicKey, Schedule, Span, Trigger, described,
+    AbsPath, AccountName, Checksum, CommandLine, Content, Mode, Pattern, PublicKey, Schedule, Span, Trigger,
+    described,
 };
 
 described!(Mode, "mode", {
@@ -25,6 +26,13 @@ described!(AbsPath, "path", {
     "type": "string",
     "pattern": r"^/(?!([\s\S]*/)?\.\.(/|$))",
     "patternErrorMessage": "Not an absolute path without `..`: write it as in /srv/www."
+});
+
+described!(Checksum, "checksum", {
+    "title": "checksum",
+    "type": "string",
+    "pattern": r"^\s*([Ss][Hh][Aa]256:[0-9a-fA-F]{64}|[Ss][Hh][Aa]512:[0-9a-fA-F]{128})\s*$",
+    "patternErrorMessage": "No checksum: write it as in sha256:… with the 64 digits that sha256sum prints."
 });
 
 described!(AccountName, "account-name", {

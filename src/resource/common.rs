@@ -160,6 +160,12 @@ pub fn in_the_way(path: &AbsPath, there: Kind, wanted: &str) -> Failure {
         .help("move it away, or let converge replace it with `force: true`")
 }
 
+/// The same for a type that never replaces it.
+pub fn blocks_the_way(path: &AbsPath, there: Kind, wanted: &str) -> Failure {
+    Failure::new(format!("{path} is {there}, and {wanted} is declared"))
+        .help(format!("move it away, or remove it: {path} is never replaced by another kind"))
+}
+
 /// The directory that `path` would be made in is not there; `missing` is the topmost one of
 /// those on the way that are not, and all of them have to be.
 pub fn no_parent(path: &AbsPath, missing: &AbsPath) -> Lack {

@@ -5,16 +5,21 @@
 //! deserializes to; its doc comments are the reference page, written for operators.
 
 mod account_tools;
+mod archive;
 mod authorized_key;
 mod block;
 mod check;
 mod command;
 pub mod common;
 mod cron;
+mod database;
 mod debt;
 mod directory;
 mod domain;
+mod download;
+mod fetch;
 mod file;
+mod git;
 mod group;
 mod hostname;
 mod http;
@@ -25,12 +30,14 @@ mod package;
 mod port;
 pub mod process;
 mod program;
+mod record;
 #[cfg(feature = "controller")]
 mod rules;
 mod symlink;
 mod sysctl;
 mod text;
 mod timezone;
+mod tool;
 mod unit;
 mod user;
 
@@ -151,8 +158,8 @@ pub trait Resource {
         self.is_probe()
     }
 
-    /// The directory that it clears of what no resource declares, and where the loader puts what
-    /// the spec declares below it.
+    /// The directory of which it holds all that no other resource declares (it clears it, or unpacks
+    /// into it), and where the loader puts what the spec declares below it.
     fn purges(&mut self) -> Option<(AbsPath, &mut Vec<AbsPath>)> {
         None
     }
@@ -419,6 +426,10 @@ registry! {
     "mount" => mount::Mount,
     "port" => port::Port,
     "symlink" => symlink::Symlink,
+    "git" => git::Git,
+    "download" => download::Download,
+    "archive" => archive::Archive,
+    "database" => database::Database,
     "unit" => unit::Unit,
     "program" => program::Program,
     "process" => process::Process,

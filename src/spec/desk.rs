@@ -49,7 +49,10 @@ impl Desk {
             File::open(path)?.take(cap + 1).read_to_end(&mut bytes)?;
             if bytes.len() as u64 > cap {
                 let what = format!("{} is larger than {} MB", path.display(), cap / 1024 / 1024);
-                return Ok(Err((what, "is it the right file?")));
+                return Ok(Err((
+                    what,
+                    "is it the right file? What is larger, the host can fetch itself: `download`, or an `archive` with `url`",
+                )));
             }
             Ok(Ok(bytes))
         };

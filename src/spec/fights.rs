@@ -85,7 +85,7 @@ impl Web {
             let parts = self.others(draft.host, Thing::Part(path.clone()), item);
             let whole = self.others(draft.host, Thing::Path(path), item).into_iter();
             whole
-                .filter(|other| drafts[*other].resource.type_word() == "file")
+                .filter(|other| ["file", "download"].contains(&drafts[*other].resource.type_word()))
                 .chain(parts)
                 .collect::<Vec<_>>()
         };
@@ -114,7 +114,7 @@ impl Web {
 
 /// One path declared as two kinds of file, or as a file and as what writes its own.
 fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
-    const KINDS: &[&str] = &["directory", "file", "symlink"];
+    const KINDS: &[&str] = &["directory", "file", "symlink", "git", "download", "archive"];
     const WRITERS: &[&str] = &["unit", "program", "process", "cron", "hostname", "timezone"];
     const SINGLE: &[&str] = &["hostname", "timezone"];
     let Thing::Path(path) = thing else { return };
@@ -133,6 +133,10 @@ fn two_kinds(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) {
     let both = |of: &[&str]| of.contains(&a) && of.contains(&b);
     if a == b || !both(&[KINDS, WRITERS].concat()) || !first.is_certain() {
         return;
+    }
+    // What a checkout or an archive is put into may be declared too.
+    if [a, b].contains(&"directory") && (both(&["directory", "git"]) || both(&["directory", "archive"])) {
+        return purged_again(desk, first, second, path);
     }
     let what = match both(KINDS) {
         true => format!("{path} is declared as a `{a}` and as a `{b}`"),
@@ -250,6 +254,27 @@ fn here_and_gone(desk: &mut Desk, first: &Draft, second: &Draft, thing: &Thing) 
                 .help("keep one of them, or take the name out of one of them"),
         );
     }
+}
+
+/// A directory that is cleared of what another resource puts into it.
+fn purged_again(desk: &mut Desk, first: &Draft, second: &Draft, path: &AbsPath) {
+    let is_directory = |draft: &&&Draft| draft.resource.type_word() == "directory";
+    let pair = [first, second];
+    let Some(directory) = pair.iter().find(is_directory) else { return };
+    let Some(other) = pair.iter().find(|draft| !is_directory(draft)) else { return };
+    if directory.resource.clone().as_resource_mut().purges().is_none() {
+        return;
+    }
+    let word = other.resource.type_word();
+    desk.report(
+        Problem::at(
+            directory.attribute(desk, "purge"),
+            format!("`purge` of {path} would remove what the `{word}` puts there"),
+        )
+        .label("removes all that no resource declares")
+        .also(other.place, "puts there what has no resource of its own")
+        .help("leave `purge` out"),
+    );
 }
 
 fn below_a_file(desk: &mut Desk, draft: &Draft, file: &Draft) {

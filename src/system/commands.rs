@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -28,6 +29,7 @@ pub struct Invocation {
     argv: Vec<String>,
     directory: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    unset: Vec<String>,
     stdin: Option<Vec<u8>>,
     user: Option<super::users::Account>,
     locale_untouched: bool,
@@ -60,6 +62,12 @@ impl Invocation {
 
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Not inherited, whatever this process has.
+    pub fn unset(mut self, name: impl Into<String>) -> Self {
+        self.unset.push(name.into());
         self
     }
 
@@ -215,6 +223,14 @@ impl System {
         self.run(&Invocation::new(argv))
     }
 
+    /// Whether `run` would find this program.
+    pub fn has_program(&self, program: &str) -> bool {
+        search_path().split(':').any(|place| {
+            let meta = std::fs::metadata(std::path::Path::new(place).join(program));
+            meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        })
+    }
+
     fn spawn(&self, invocation: &Invocation) -> Result<Child, Failure> {
         let program = invocation.argv.first().ok_or_else(|| Failure::new("the command is empty"))?;
         let mut command = Command::new(program);
@@ -226,6 +242,9 @@ impl System {
         }
         if !invocation.locale_untouched {
             command.env("LC_ALL", "C").env_remove("LANGUAGE");
+        }
+        for name in &invocation.unset {
+            command.env_remove(name);
         }
         // cron and sudo hand on short ones, and the tools live in sbin.
         command.env("PATH", search_path());

@@ -2,7 +2,9 @@
 //! on the way only where root or the running user made it. What is written appears whole, by
 //! rename, with its owner and mode already set.
 
+mod candidate;
 mod edit;
+mod tree;
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -12,8 +14,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode as Bits, OFlags, RenameFlags, Stat, Uid, chownat, fchmod, fchown, fdatasync,
-    linkat, mkdirat, openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
+    AtFlags, FileType, Gid, Mode as Bits, OFlags, RenameFlags, Stat, Uid, chownat, fchmod, fchown, linkat,
+    mkdirat, openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -21,6 +23,8 @@ use super::System;
 use super::mounts::Mounts;
 use crate::attribute::{AbsPath, Mode};
 use crate::failure::Failure;
+pub use candidate::Candidate;
+pub use tree::Tree;
 
 /// A log's end, as evidence.
 const TAIL_BYTES: u64 = 8 * 1024;
@@ -61,6 +65,8 @@ pub struct Meta {
     pub inode: u64,
     /// It has another name somewhere (a hard link); so has nearly every directory.
     pub has_other_names: bool,
+    /// Nanoseconds since 1970.
+    pub modified: i128,
 }
 
 #[derive(Clone, Debug)]
@@ -254,9 +260,7 @@ impl System {
         access: Access,
         approve: impl FnOnce(&str) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let spot = self.spot(path)?;
-        let approve = |candidate: &str| approve(&spot.path_of(candidate)).map(|()| true);
-        spot.replace(bytes, access, approve).map(drop)
+        self.put_streamed(path, access, |candidate| candidate.write(bytes), approve)
     }
 
     /// The old content stays under another name beside the file; the new one will have an
@@ -435,12 +439,12 @@ impl Spot<'_> {
     /// Writes a candidate, which has the file's name when `is_right` says so of it; whether it has.
     fn replace(
         &self,
-        bytes: &[u8],
         access: Access,
+        fill: impl FnOnce(&mut Candidate<'_>) -> Result<(), Failure>,
         is_right: impl FnOnce(&str) -> Result<bool, Failure>,
     ) -> Result<bool, Failure> {
         let temporary = self.temporary_name();
-        let placed = self.write_temporary(&temporary, bytes, access).and_then(|()| {
+        let placed = self.write_temporary(&temporary, access, fill).and_then(|()| {
             if !is_right(&temporary)? {
                 return Ok(false);
             }
@@ -485,22 +489,6 @@ impl Spot<'_> {
         if self.unlink(temporary, AtFlags::empty()) == Err(Errno::ISDIR) {
             let _ = self.unlink(temporary, AtFlags::REMOVEDIR);
         }
-    }
-
-    fn write_temporary(&self, temporary: &str, bytes: &[u8], access: Access) -> Result<(), Failure> {
-        self.remove_leftover(temporary);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let writing = |errno| failure("writing", &self.path, errno);
-        self.system.before("create").map_err(writing)?;
-        let file = openat(&self.directory, temporary, flags, Bits::RUSR | Bits::WUSR).map_err(writing)?;
-        let mut file = File::from(file);
-        self.system.write(&mut file, bytes).map_err(|error| match error.raw_os_error() {
-            Some(code) => writing(Errno::from_raw_os_error(code)),
-            None => Failure::io(format!("writing {}", self.path), &error),
-        })?;
-        self.set_on(file.as_fd(), access, Mode::from_bits(0o644))?;
-        // After a power cut the name must not stand for an empty file.
-        self.system.before("sync").and_then(|()| fdatasync(&file)).map_err(writing)
     }
 
     fn make_temporary_directory(&self, temporary: &str, access: Access) -> Result<(), Failure> {
@@ -570,6 +558,7 @@ fn meta(stat: &Stat) -> Meta {
         device: stat.st_dev,
         inode: stat.st_ino,
         has_other_names: stat.st_nlink > 1,
+        modified: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
     }
 }
 

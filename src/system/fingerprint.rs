@@ -9,7 +9,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::System;
-use crate::attribute::{AbsPath, hex};
+use crate::attribute::{AbsPath, Algorithm, Checksum, hex};
 use crate::failure::Failure;
 
 /// What is not there has this fingerprint: to appear is a change like any other.
@@ -22,6 +22,21 @@ impl System {
     /// not entered, and counts by its target. What git keeps in a `.git` is left out.
     pub fn fingerprint(&self, path: &AbsPath) -> Result<String, Failure> {
         self.fingerprint_at(&self.locate(path), true)
+    }
+
+    /// The checksum of the plain file at `path`; a link in its place is not followed.
+    pub fn checksum(&self, path: &AbsPath, algorithm: Algorithm) -> Result<Checksum, Failure> {
+        let mut file = self.open_file(path)?;
+        let (mut hasher, mut block) = (algorithm.hasher(), vec![0; 64 * 1024]);
+        loop {
+            match file.read(&mut block) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(count) => hasher.update(&block[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::io(format!("reading {path}"), &error)),
+            }
+            self.still_in_time(path.as_path())?;
+        }
     }
 
     fn fingerprint_at(&self, path: &Path, enters_linked: bool) -> Result<String, Failure> {

@@ -8,9 +8,9 @@ use converge::spec::{LoadOptions, load};
 use crate::support::{converge, run};
 use crate::{files, spec_of, specs_in_the_docs};
 
-/// Types whose examples want a machine that is run by systemd (or has a cron), or has a
-/// hypervisor. The tests of these types run them there.
-const WANT_A_HOST: [&str; 5] = ["unit", "program", "process", "domain", "cron"];
+/// Types whose examples want a machine that is run by systemd (or has a cron), has a hypervisor, a client, or a
+/// network. The tests of these types run them there.
+const WANT_A_HOST: [&str; 7] = ["unit", "program", "process", "domain", "cron", "git", "database"];
 
 #[test]
 fn the_example_of_every_type_is_valid_and_is_planned_without_an_error() {

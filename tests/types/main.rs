@@ -3,9 +3,13 @@
 #[path = "../support/agent.rs"]
 #[allow(dead_code)]
 mod agent;
+mod archive;
 mod authorized_key;
 mod block;
 mod cron;
+mod database;
+mod download;
+mod git;
 mod group;
 mod hostname;
 mod libvirt;
@@ -20,3 +24,4 @@ mod table;
 mod timezone;
 mod user;
 mod user_bugs;
+mod web;

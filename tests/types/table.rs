@@ -26,10 +26,20 @@ impl Table<'_> {
     /// From the start that `arrange` makes, exactly these attributes are off (none: it holds).
     #[track_caller]
     pub fn row(&mut self, start: &str, arrange: &str, off: &[&str]) {
+        self.row_from(start, &[arrange, ""], None, off);
+    }
+
+    /// The same, where an earlier run had made `earlier` so: between the two shell lines.
+    #[track_caller]
+    pub fn row_from(&mut self, start: &str, arrange: &[&str; 2], earlier: Option<&Value>, off: &[&str]) {
         self.host.sh(self.clear);
-        if !arrange.is_empty() {
-            self.host.must(arrange);
+        let must = |line: &str| drop((!line.is_empty()).then(|| self.host.must(line)));
+        must(arrange[0]);
+        if let Some(earlier) = earlier {
+            let end = self.agent.converge(&resource(self.word, earlier.clone())).1;
+            assert_eq!(end, Ok(()), "{start}: the earlier run");
         }
+        must(arrange[1]);
         let declared = resource(self.word, self.declared.clone());
         let needed = match self.agent.check(&declared) {
             Ok(Check::Holds) => None,

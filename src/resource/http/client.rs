@@ -182,14 +182,23 @@ impl Answer {
         let mut bytes = Vec::new();
         let broken = self.body.as_reader().take(cap).read_to_end(&mut bytes).err();
         let timeout = self.timeout;
-        let broken = broken.map(|error| match Error::from(error) {
-            Error::Timeout(_) => format!("the body did not end within {}", Span::from(timeout)),
-            Error::Io(error) if is_cut(error.kind()) => {
-                "the server closed the connection within the body".into()
-            }
-            error => format!("the body broke off: {error}"),
-        });
-        (bytes, broken)
+        (bytes, broken.map(|error| body_words(error, timeout)))
+    }
+
+    /// All of the body, for what is not held in memory.
+    pub fn reader(&mut self) -> impl Read + '_ {
+        self.body.as_reader()
+    }
+}
+
+/// Why a body is not whole.
+pub fn body_words(error: std::io::Error, timeout: Duration) -> String {
+    match Error::from(error) {
+        Error::Timeout(_) => {
+            format!("the body did not end within {}", Span::from(Duration::from_millis(millis(timeout))))
+        }
+        Error::Io(error) if is_cut(error.kind()) => "the server closed the connection within the body".into(),
+        error => format!("the body broke off: {error}"),
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Exchange {
     pub method: Method,
     pub uri: Uri,
     pub cookies: Fitting,
+    /// The URLs that were asked before the last one.
+    pub way_here: Vec<Uri>,
     /// Where redirects led on the way.
     pub hops: usize,
 }
@@ -31,12 +33,13 @@ pub fn exchange(
     jar: &mut Jar,
 ) -> Result<Exchange, Failure> {
     let deadline = Instant::now() + way.timeout;
+    let mut way_here = Vec::new();
     for hops in 0.. {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let now = SystemTime::now();
         let cookies = jar.fitting(&uri, now);
         let answer = client::send(with_cookies(&request, &cookies.header), way, deadline)?;
-        let mut exchange = Exchange { answer, method, uri, cookies, hops };
+        let mut exchange = Exchange { answer, method, uri, cookies, way_here, hops };
         let Ok(answer) = &exchange.answer else { return Ok(exchange) };
         jar.take(&exchange.uri, &answer.headers, SystemTime::now());
         let Some(location) = answer.location().filter(|_| follow) else { return Ok(exchange) };
@@ -45,7 +48,11 @@ pub fn exchange(
             return Ok(exchange);
         }
         match join(&exchange.uri, &location) {
-            Some(target) => turn(&mut request, answer.status, target),
+            Some(target) => {
+                turn(&mut request, answer.status, target);
+                way_here = exchange.way_here;
+                way_here.push(exchange.uri);
+            }
             None => {
                 let what = format!("it redirects to `{location}`, which is no URL with http or https");
                 exchange.answer = Err(Trouble::new(what));

@@ -72,7 +72,8 @@ impl Taken<'_> {
             .and_then(|Address { ip, port }| first_host(&self.http.steps).map(|host| (host, ip, port)));
         let timeout = self.http.timeout.get().min(self.system.time_left());
         let way = Way { timeout, instead, trust: Arc::clone(&trust) };
-        let Exchange { answer, method, uri, cookies, hops } = exchange(request, &way, self.follows(), jar)?;
+        let Exchange { answer, method, uri, cookies, hops, .. } =
+            exchange(request, &way, self.follows(), jar)?;
         let place = match hops {
             0 => format!("{place} ({told})"),
             _ => format!("{place} ({told}, redirected to {uri})"),

@@ -1,16 +1,16 @@
 //! `http`: what a URL answers, or a journey of several. A check with no apply: it waits.
 
 mod captured;
-mod client;
-mod cookies;
+pub(super) mod client;
+pub(super) mod cookies;
 mod excerpt;
-mod exchange;
+pub(super) mod exchange;
 mod expect;
 mod html;
 mod journey;
 mod step;
 mod tls;
-mod trust;
+pub(super) mod trust;
 
 #[cfg(test)]
 mod tests;

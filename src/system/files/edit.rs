@@ -59,7 +59,7 @@ impl System {
                 }
                 spot.is_still(old.as_ref())
             };
-            if spot.replace(&bytes, access, is_right)? {
+            if spot.replace(access, |candidate| candidate.write(&bytes), is_right)? {
                 return Ok(());
             }
         }
