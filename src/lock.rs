@@ -42,7 +42,7 @@ pub struct Holder {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LockRefusal {
-    Held(Holder),
+    Held(Box<Holder>),
     /// The lock file could not be made or read.
     Failed(Failure),
 }
@@ -135,7 +135,7 @@ pub fn take(path: &Path, holder: &Holder) -> Result<Option<MachineLock>, LockRef
         private_directory(parent).map_err(|error| failed("making the directory of", error))?;
     }
     match try_to_take(path, holder) {
-        Ok(Attempt::Taken(lock)) => Ok(Some(lock)),
+        Ok(Attempt::Taken(lock)) => Ok(Some(*lock)),
         Ok(Attempt::Ours) => Ok(None),
         Ok(Attempt::Held(other)) if other.keeper.life() == Life::Over => {
             // One at a time: nobody may take away the new file of another.
@@ -145,12 +145,12 @@ pub fn take(path: &Path, holder: &Holder) -> Result<Option<MachineLock>, LockRef
                     std::fs::remove_file(path).map_err(|error| failed("replacing", error))?;
                 }
                 Ok(Attempt::Held(another)) => return Err(LockRefusal::Held(another)),
-                Ok(Attempt::Taken(lock)) => return Ok(Some(lock)),
+                Ok(Attempt::Taken(lock)) => return Ok(Some(*lock)),
                 Ok(Attempt::Ours) => return Ok(None),
                 Err(error) => return Err(failed("taking", error)),
             }
             match try_to_take(path, holder).map_err(|error| failed("taking", error))? {
-                Attempt::Taken(lock) => Ok(Some(lock)),
+                Attempt::Taken(lock) => Ok(Some(*lock)),
                 Attempt::Ours => Ok(None),
                 Attempt::Held(another) => Err(LockRefusal::Held(another)),
             }
@@ -161,10 +161,10 @@ pub fn take(path: &Path, holder: &Holder) -> Result<Option<MachineLock>, LockRef
 }
 
 enum Attempt {
-    Taken(MachineLock),
+    Taken(Box<MachineLock>),
     /// This run holds it already.
     Ours,
-    Held(Holder),
+    Held(Box<Holder>),
 }
 
 fn try_to_take(path: &Path, holder: &Holder) -> io::Result<Attempt> {
@@ -175,8 +175,8 @@ fn try_to_take(path: &Path, holder: &Holder) -> io::Result<Attempt> {
             Err(TryLockError::WouldBlock) => {
                 return Ok(match read_holder(&mut file) {
                     Some(other) if other.run == holder.run => Attempt::Ours,
-                    Some(other) => Attempt::Held(other),
-                    None => Attempt::Held(somebody()),
+                    Some(other) => Attempt::Held(Box::new(other)),
+                    None => Attempt::Held(Box::new(somebody())),
                 });
             }
             Err(TryLockError::Error(error)) => return Err(error),
@@ -189,7 +189,7 @@ fn try_to_take(path: &Path, holder: &Holder) -> io::Result<Attempt> {
         }
         let holder = Holder { keeper: Identity::of_this(), ..holder.clone() };
         write_holder(&mut file, &holder)?;
-        return Ok(Attempt::Taken(MachineLock { file, holder }));
+        return Ok(Attempt::Taken(Box::new(MachineLock { file, holder })));
     }
 }
 

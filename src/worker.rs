@@ -179,7 +179,7 @@ pub fn operate(
         Operation::Lock(holder) => Outcome::Locked(take_lock(holder)),
         Operation::EndLock(over) => {
             lock::end(system, over);
-            Outcome::Locked(Err(LockRefusal::Held(Holder { is_ending: true, ..over.clone() })))
+            Outcome::Locked(Err(LockRefusal::Held(Box::new(Holder { is_ending: true, ..over.clone() }))))
         }
     });
     catch_unwind(operation).unwrap_or_else(|panic| {

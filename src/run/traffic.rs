@@ -168,7 +168,7 @@ impl Walk<'_> {
                     self.awaits_ending[host] = true;
                     self.lock_until[host] = self.lock_until[host].max(Some(Instant::now() + patience));
                     if past == Past::Over && !holder.is_ending {
-                        let request = self.request(host, None, Operation::EndLock(holder));
+                        let request = self.request(host, None, Operation::EndLock(*holder));
                         return self.send(host, vec![request]);
                     }
                 }

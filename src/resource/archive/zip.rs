@@ -94,6 +94,8 @@ impl Zip {
         let mut count = u64::from(fields.u16()?);
         let mut size = u64::from(fields.u32()?);
         let mut offset = u64::from(fields.u32()?);
+        let comment = usize::from(fields.u16()?);
+        let _comment = fields.bytes(comment)?;
         let mut directory_end = end_at;
         let is_64 = count == 0xffff || size == 0xffff_ffff || offset == 0xffff_ffff;
         if is_64 && let Some(locator) = end_at.checked_sub(20) {
