@@ -30,9 +30,9 @@ fn spec(lab: &Lab, version: &str, gate: bool) -> PathBuf {
     let text = format!(
         "hosts:\n  h1:\n    address: {}\n    user: root\nresources:\n  h1:\n    - directory: /etc/debt\n    \
          - file: /etc/debt/conf\n      content: \"{version}\\n\"\n{gate}    \
-         - unit: debt\n      enabled: true\n      content: \"{unit}\"\n      restart_on: {watches}{after}\n    \
+         - unit: debt\n      enabled: true\n      settle: 100ms\n      content: \"{unit}\"\n      restart_on: {watches}{after}\n    \
          - unit: supervisor\n      enabled: true\n    \
-         - program: debt\n      content: \"{program}\"\n      restart_on: {watches}{after}\n    \
+         - program: debt\n      settle: 100ms\n      content: \"{program}\"\n      restart_on: {watches}{after}\n    \
          - command: debt\n      run: cat /etc/debt/conf >> /srv/command\n      on_change_of: {watches}{after}\n",
         lab.ip("h1")
     );
@@ -120,7 +120,7 @@ fn a_reboot_pays_what_a_restart_would_and_not_what_a_command_would() {
     lab.power_cut("h1");
     lab.boot("h1");
     child.wait().unwrap();
-    lab.must("h1", "until grep -q v2 /srv/unit && grep -q v2 /srv/program; do sleep 0.1; done");
+    lab.must("h1", "until grep -q v2 /srv/unit && grep -q v2 /srv/program; do sleep 0.1; done; sleep 1");
     is_paid(&lab, "v2", ["ok", "ok", "changed"], ["v1 v2"; 3]);
     // The record went with the boot: what changes from now on is owed all the same.
     is_paid(&lab, "v3", ["changed"; 3], ["v1 v2 v3"; 3]);

@@ -13,6 +13,9 @@ use super::processes::{Identity, Life};
 use crate::failure::Failure;
 use crate::lock;
 
+/// Beside the lock, in a place of its own: restart debts lie there too, by their types (`programs`).
+const DIRECTORY: &str = "running";
+
 /// As long as the agent gives its programs when it has to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -52,7 +55,7 @@ impl System {
     /// For whoever has just got the machine's lock: ends the programs that the run before it left
     /// behind, each with its process group, and notes its own from now on.
     pub fn end_what_is_left(&self) -> Result<(), Failure> {
-        let directory = lock::directory(self).join("programs");
+        let directory = lock::directory(self).join(DIRECTORY);
         let tried = format!("looking for what a killed run left, in {}", directory.display());
         lock::private_directory(&directory).map_err(|error| Failure::io(&tried, &error))?;
         for entry in std::fs::read_dir(&directory).map_err(|error| Failure::io(&tried, &error))? {
@@ -100,7 +103,7 @@ mod tests {
     }
 
     fn notes(system: &System) -> usize {
-        std::fs::read_dir(lock::directory(system).join("programs")).unwrap().count()
+        std::fs::read_dir(lock::directory(system).join(DIRECTORY)).unwrap().count()
     }
 
     #[test]
@@ -126,7 +129,7 @@ mod tests {
     #[test]
     fn programs_are_noted_while_they_run_and_only_under_the_lock() {
         let (root, system) = machine();
-        let list = format!("ls {}", lock::directory(&system).join("programs").display());
+        let list = format!("ls {}", lock::directory(&system).join(DIRECTORY).display());
         let run = || system.run(&crate::system::commands::Invocation::new(["/bin/sh", "-c", &list])).unwrap();
         assert!(!run().succeeded(), "without the lock there is no such place");
         system.end_what_is_left().unwrap();
@@ -142,7 +145,7 @@ mod tests {
         let mut bystander = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
         let identity = serde_json::to_string(&Identity::of(bystander.id())).unwrap();
         let (head, _) = identity.rsplit_once("\"start\":").unwrap();
-        let note = lock::directory(&system).join("programs").join(bystander.id().to_string());
+        let note = lock::directory(&system).join(DIRECTORY).join(bystander.id().to_string());
         std::fs::write(&note, format!("{head}\"start\":1}}")).unwrap();
         std::fs::write(note.with_extension("cut"), "{\"boot\"").unwrap();
         system.end_what_is_left().unwrap();
