@@ -110,8 +110,11 @@ fn a_lock_outlives_neither_its_host_s_power_nor_its_controller_s() {
 
     // Nothing tells the host that its controller is gone. That one knows, when it is back.
     begin_there(&lab, 300);
+    // The cable first: in the lab its network would still say farewell.
+    lab.partition("ctl");
     lab.power_cut("ctl");
     run(converge_in(&lab).arg("apply").arg(here(&lab, 0))).expect(4).says("root@ctl, pid ");
+    lab.heal("ctl");
     lab.boot("ctl");
     let again = there(&lab, 0, "");
     assert_eq!(again.status, 0, "{}", again.stdout);
