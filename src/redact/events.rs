@@ -66,7 +66,7 @@ fn detail(detail: &mut Detail) {
 
 /// A change as it may leave the process.
 pub fn change(change: &mut Change) {
-    let Change { attribute, from, to, old_text, new_text } = change;
+    let Change { attribute, from, to, old_text, new_text, owed: _ } = change;
     hide_in(attribute);
     [from, to, old_text, new_text].into_iter().flatten().for_each(hide_in);
 }

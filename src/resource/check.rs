@@ -67,6 +67,9 @@ pub struct Change {
     /// The new text; filled in by the controller, which has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_text: Option<String>,
+    /// What is owed (a restart) is owed for these paths, as they are now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owed: Vec<AbsPath>,
 }
 
 /// A thing that must exist on the host before a change can be made.
@@ -165,7 +168,13 @@ impl Needed {
 
 impl Change {
     pub fn new(attribute: &str, from: Option<String>, to: Option<String>) -> Self {
-        Change { attribute: attribute.to_owned(), from, to, old_text: None, new_text: None }
+        Change { attribute: attribute.to_owned(), from, to, old_text: None, new_text: None, owed: Vec::new() }
+    }
+
+    /// The same change, owed for what these paths hold now.
+    #[must_use]
+    pub fn owed_for(self, paths: &[AbsPath]) -> Self {
+        Change { owed: paths.to_vec(), ..self }
     }
 
     /// From one value to another.

@@ -130,7 +130,10 @@ impl Walk<'_> {
                             None => self.fail(item, failure),
                         }
                     }
-                    None => match self.cannot_be_told_before(item, &needed) {
+                    None => match self
+                        .cannot_be_told_before(item, &needed)
+                        .or_else(|| self.may_be_paid(item, &needed))
+                    {
                         Some(until) => self.unknown(item, until, Vec::new()),
                         None => match self.consequences(item) {
                             Consequences::Certain(more) => self.planned(item, foresee::both(needed, more)),

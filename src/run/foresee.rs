@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::walk::{Phase, Standing, Walk};
 use crate::attribute::AbsPath;
 use crate::graph::{Reason, Vertex};
-use crate::resource::{Check, Failure, Lack, Needed, Thing};
+use crate::resource::{Change, Check, Failure, Lack, Needed, Thing};
 
 impl Walk<'_> {
     /// In a plan: a resource that comes before this one will make the thing.
@@ -211,6 +211,54 @@ impl Walk<'_> {
             (Thing::Part(made), Thing::Path(missing)) => made == missing,
             (made, missing) => made == missing,
         })
+    }
+
+    /// In a plan: what it owes for is to become something else, and may become what it was started
+    /// with: somebody changed a file, and the run changes it back.
+    pub(super) fn may_be_paid(&self, item: usize, needed: &Needed) -> Option<String> {
+        let owed: Vec<&AbsPath> = needed.changes.iter().flat_map(|change| &change.owed).collect();
+        let is_certain = |change: &Change| {
+            change.owed.is_empty() && ["state", "creates", "removes"].contains(&&*change.attribute)
+        };
+        if owed.is_empty() || needed.changes.iter().any(is_certain) {
+            return None;
+        }
+        let touches =
+            |made: &AbsPath, path: &AbsPath| made == path || made.is_below(path) || path.is_below(made);
+        let (mut touched, mut first) = (Vec::new(), None);
+        for (before, _) in self.spec.graph.dependencies(Vertex::Item(item)) {
+            let (Vertex::Item(cause), Some(Standing::Pending { until, content, .. })) =
+                (before, self.outcomes.get(&before))
+            else {
+                continue;
+            };
+            let made = self.item(cause).resource.as_resource().content_paths();
+            let of_it = owed.iter().filter(|path| made.iter().any(|made| touches(made, path)));
+            let of_it: Vec<&AbsPath> = of_it.copied().collect();
+            match content {
+                Some(false) => {}
+                // Another one that it watches, and does not owe for yet: it will.
+                Some(true) if of_it.is_empty() && self.is_watched(item, before) => return None,
+                _ if of_it.is_empty() => {}
+                _ => {
+                    touched.extend(of_it);
+                    first.get_or_insert_with(|| until.clone());
+                }
+            }
+        }
+        first.filter(|_| owed.iter().all(|path| touched.contains(path)))
+    }
+
+    fn is_watched(&self, item: usize, before: Vertex) -> bool {
+        let Vertex::Item(cause) = before else { return false };
+        let (resource, id) = (self.item(item).resource.as_resource(), self.spec.items[cause].resource.id());
+        self.spec.graph.dependencies(Vertex::Item(item)).filter(|(other, _)| *other == before).any(
+            |(_, reason)| match reason {
+                Reason::Declared { attribute, .. } => resource.foreseen(attribute, &id).is_some(),
+                Reason::Implied(why) => resource.foreseen(why, &id).is_some(),
+                _ => false,
+            },
+        )
     }
 
     /// In a plan: what follows for a resource from changes of what it watches.

@@ -78,8 +78,7 @@ pub fn round(place: &Place, case: &Case, seed: u64, tally: &Tally) -> Result<Rou
     if [&before, &after, &with_links].iter().any(|there| oracle::meet_by_links(&spec, there)) {
         return Ok(Round::Tangled);
     }
-    let foresight = foresight(&planned, &applied);
-    must!("plan is apply", tally.take(foresight));
+    must!("plan is apply", tally.take(foresight(&planned, &applied)));
     must!("it is as declared", oracle::not_as_declared(&spec, &applied, &before, &after));
     must!("nothing is left lying about", leftover(&after));
 
@@ -92,6 +91,19 @@ pub fn round(place: &Place, case: &Case, seed: u64, tally: &Tally) -> Result<Rou
     must!("the second run touches nothing", tree::difference(&after, &later, |was, is| was == is));
     must!("each single resource holds", engine::off(&spec, root));
 
+    if rng.one_in(2) && tree::drift(root, &after, &mut rng) {
+        let drifted = tree::look(root);
+        let planned = engine::run(&spec, root, Purpose::Plan, Way::InTurn(rng.next()), None);
+        let applied = engine::run(&spec, root, Purpose::Apply, Way::InTurn(rng.next()), None);
+        let mended = tree::look(root);
+        must!("after a drift, plan is apply", tally.take(foresight(&planned, &applied)));
+        must!(
+            "after a drift, it is as declared",
+            oracle::not_as_declared(&spec, &applied, &drifted, &mended)
+        );
+        let again = engine::run(&spec, root, Purpose::Apply, Way::InTurn(rng.next()), None);
+        must!("after a drift, the second run changes nothing", unsteady(&applied, &again));
+    }
     let end = lasting(after);
     must!("any order, one end", other_order(place, case, &mut rng, &before, &end));
     if rng.one_in(8) {

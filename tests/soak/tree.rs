@@ -8,6 +8,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
 
+use crate::rng::Rng;
+
 /// What is always there: /etc for names of users and tmpfiles, and a place nothing is declared in.
 pub const GROUND: &[&str] = &[
     "d 0755 0:0 /etc",
@@ -137,6 +139,28 @@ fn look_into(directory: &Path, prefix: &str, snapshot: &mut Snapshot) {
         };
         snapshot.insert(path, entry);
     }
+}
+
+/// Somebody changes one thing by hand, below /t. False: there is nothing.
+pub fn drift(root: &Path, snapshot: &Snapshot, rng: &mut Rng) -> bool {
+    let paths: Vec<_> = snapshot.iter().filter(|(path, _)| path.starts_with("/t/")).collect();
+    if paths.is_empty() {
+        return false;
+    }
+    let (path, there) = paths[rng.below(paths.len())];
+    let real = root.join(path.trim_start_matches('/'));
+    match (there.kind, rng.below(3)) {
+        ('d', _) | ('f', 0) => {
+            fs::set_permissions(&real, fs::Permissions::from_mode(there.mode ^ 0o051)).unwrap();
+        }
+        ('f', 1) => fs::write(&real, "by hand").unwrap(),
+        ('l', 1) => {
+            fs::remove_file(&real).unwrap();
+            symlink("by-hand", &real).unwrap();
+        }
+        _ => fs::remove_file(&real).unwrap(),
+    }
+    true
 }
 
 /// The first difference, told.

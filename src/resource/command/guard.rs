@@ -39,7 +39,8 @@ impl Command {
                 if before != Some(content) {
                     // Without their hashes: of a file with a secret in it, one is worth guessing at.
                     let was = before.map(|_| format!("{path} as it was"));
-                    missing.push(Change::new("on_change_of", was, Some(format!("{path} as it is now"))));
+                    let due = Change::new("on_change_of", was, Some(format!("{path} as it is now")));
+                    missing.push(due.owed_for(std::slice::from_ref(path)));
                 }
             }
         }

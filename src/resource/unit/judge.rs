@@ -4,6 +4,7 @@ use super::manager;
 use super::name::UnitName;
 use super::show::Phase;
 use super::{Seen, Unit, UnitState};
+use crate::attribute::AbsPath;
 use crate::resource::{Action, Change, Check, Failure, Needed, debt};
 
 impl Unit {
@@ -166,22 +167,25 @@ impl Unit {
         let shown = &seen.shown;
         let restart =
             |from: String| State::Change(Change::from_to("restart", from, "running with what is there now"));
+        let owed = |attribute: &str, paths: &[AbsPath]| {
+            let change = Change::from_to(attribute, debt::told(paths), "running with what is there now");
+            State::Change(change.owed_for(paths))
+        };
         let restarts = matches!(self.name.kind(), "service" | "timer" | "socket" | "path");
         if rewrites && restarts {
             return restart("running with its old unit file".to_owned());
         }
         if !seen.restart_owed.is_empty() {
-            return restart(debt::told(&seen.restart_owed));
+            return owed("restart", &seen.restart_owed);
         }
         if shown.needs_reload && restarts {
             return restart("running with its old unit file or drop-ins".to_owned());
         }
         if !seen.reload_owed.is_empty() && shown.can_reload {
-            let from = debt::told(&seen.reload_owed);
-            return State::Change(Change::from_to("reload", from, "running with what is there now"));
+            return owed("reload", &seen.reload_owed);
         }
         if !seen.reload_owed.is_empty() {
-            return restart(debt::told(&seen.reload_owed));
+            return owed("restart", &seen.reload_owed);
         }
         let age = manager::age(shown.active_since);
         if shown.sub == "running" && self.name.kind() == "service" && age < self.settle.get() {
