@@ -332,6 +332,32 @@ fn purge_knows_what_is_declared_below_it() {
 }
 
 #[test]
+fn what_lies_below_links_comes_after_all_that_they_lead_to() {
+    let spec = spec(
+        "resources:
+  - file: /srv/now/conf/site
+  - symlink: /srv/now
+    target: releases/two
+  - symlink: /srv/releases/two/conf
+    target: /etc/site
+  - directory: /etc/site
+  - symlink: /etc/ring
+    target: ring
+  - file: /etc/ring/x
+",
+    );
+    let before = |item: usize| -> Vec<String> {
+        let found = spec.graph.dependencies(Vertex::Item(item)).filter_map(|(other, _)| match other {
+            Vertex::Item(other) => Some(spec.items[other].resource.as_resource().name()),
+            Vertex::Host(_) => None,
+        });
+        found.collect()
+    };
+    assert_eq!(before(0), ["/srv/now", "/srv/releases/two/conf", "/etc/site"]);
+    assert_eq!(before(5), ["/etc/ring"]);
+}
+
+#[test]
 fn what_watches_a_directory_comes_after_all_that_is_made_in_it() {
     let spec = spec(
         "resources:

@@ -116,6 +116,31 @@ impl Web {
         found
     }
 
+    /// Below a declared link lies what the link leads to: who provides that, by its own path, and
+    /// behind as many links as there are.
+    fn behind_links(&self, drafts: &[Draft], item: usize, thing: &Thing, providers: &[usize]) -> Vec<usize> {
+        let Thing::Path(path) = thing else { return Vec::new() };
+        let mut open: Vec<(AbsPath, usize)> = providers.iter().map(|link| (path.clone(), *link)).collect();
+        let mut behind = Vec::new();
+        let mut seen: HashSet<usize> = providers.iter().copied().chain([item]).collect();
+        while let Some((path, link)) = open.pop() {
+            let Some(target) = drafts[link].resource.as_resource().leads_to() else { continue };
+            let own = self.links[link].provides.iter().find_map(|thing| match thing {
+                Thing::Path(own) => path.as_str().strip_prefix(own.as_str()),
+                _ => None,
+            });
+            let rest = own.unwrap_or_default().trim_start_matches('/');
+            let led = if rest.is_empty() { target } else { target.join(rest) };
+            for other in self.below(drafts[item].host, &Thing::Path(led.clone()), item) {
+                if seen.insert(other) {
+                    behind.push(other);
+                    open.push((led.clone(), other));
+                }
+            }
+        }
+        behind
+    }
+
     /// The edges that follow from what resources are. A pair that a trigger has joined already
     /// needs no second reason.
     pub fn implied(&self, drafts: &[Draft], edges: &mut Vec<Edge<Place>>) {
@@ -141,6 +166,8 @@ impl Web {
             for (thing, why) in &self.links[item].stands_on {
                 let mut providers = self.below(draft.host, thing, item);
                 providers.extend(self.editors(draft.host, thing, item));
+                let behind = self.behind_links(drafts, item, thing, &providers);
+                providers.extend(behind);
                 if let (Thing::Path(path), &(DROP_INS | BOOT_FILES)) = (thing, why) {
                     // But not those that stand on it in the same way.
                     let is_alike =
