@@ -129,7 +129,11 @@ mod tests {
     #[test]
     fn programs_are_noted_while_they_run_and_only_under_the_lock() {
         let (root, system) = machine();
-        let list = format!("ls {}", lock::directory(&system).join(DIRECTORY).display());
+        // The note is written just after the start of the program.
+        let list = format!(
+            "cd {} || exit 1; i=0; until [ \"$(ls)\" ] || [ $i -gt 300 ]; do sleep 0.1; i=$((i + 1)); done; ls",
+            lock::directory(&system).join(DIRECTORY).display()
+        );
         let run = || system.run(&crate::system::commands::Invocation::new(["/bin/sh", "-c", &list])).unwrap();
         assert!(!run().succeeded(), "without the lock there is no such place");
         system.end_what_is_left().unwrap();
