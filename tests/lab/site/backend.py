@@ -112,6 +112,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.form(db, 401, "Wrong email or password.")
         token = secrets.token_hex(16)
         db.execute("INSERT INTO sessions VALUES (?, ?)", (token, email))
+        db.commit()  # before the browser hears of it, and comes back with it
         self.reply(303, headers=[("Location", "/account"), ("Set-Cookie", "session=%s; HttpOnly; Path=/" % token)])
 
     def account(self, db):
