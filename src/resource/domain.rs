@@ -27,7 +27,7 @@ const AUTO: &str = "/etc/xen/auto";
 
 /// How long `xl create` may take: up to a minute for a large guest, more where the machine is busy or
 /// other domains are created first. Killed half-way, it leaves what must be cleared away.
-const CREATION: Duration = Duration::from_secs(180);
+const CREATION: Duration = Duration::from_secs(300);
 
 /// A pause counts: so often at most it is taken back.
 const UNPAUSES: usize = 64;
@@ -59,8 +59,8 @@ pub enum DomainState {
 /// `running` creates it from `config`, or unpauses it as often as it was paused; what was kept of
 /// it after a shutdown or crash (`on_crash = "preserve"`), or was left half built by a killed
 /// `xl create`, is cleared away first. A domain that is being built, shut down or rebooted is
-/// waited for, up to `timeout`, or `wait` where that is longer. A domain's `timeout` is 3 minutes where
-/// none is given.
+/// waited for, up to `timeout`, or `wait` where that is longer. A domain's `timeout` is 5 minutes where
+/// none is given; several domains of a machine are created one after the other.
 ///
 /// `shutdown` and `absent` ask the guest to shut down, and again every 10 s, for a guest that is still
 /// booting takes no notice. One that has not done so within `shutdown_timeout` is a failure: a domain

@@ -42,8 +42,11 @@ impl Xl<'_> {
         Ok(Now { situation, row })
     }
 
-    /// Creates it, and waits for `xl` to be done: seconds, or minutes on a slow machine.
+    /// Creates it, and waits for `xl` to be done: seconds, or minutes on a slow machine. One at a
+    /// time, as `xendomains` does it: Xen's tools give each other up after 10 s, and five at once were
+    /// seen to do so ("console tty: timed out").
     pub fn create(&self, paused: bool) -> Result<(), Failure> {
+        let _turn = self.system.turn("xl create")?;
         let mut argv = vec!["xl", "create"];
         if paused {
             argv.push("-p");
@@ -237,6 +240,11 @@ fn not_created(name: &str, config: &AbsPath, output: &Output) -> Failure {
             "this machine's CPU offers no virtualisation for a PVH or HVM guest".to_owned(),
             format!("turn it on in the firmware, or use a PV guest (`type = \"pv\"` in {config})"),
         )
+    } else if let Some(line) = line("timed out") {
+        (
+            line.to_owned(),
+            "this machine is too busy, or a daemon of Xen does not run: `systemctl status xen` on it".to_owned(),
+        )
     } else {
         let telling = said.lines().map(str::trim).find(|line| line.contains("error"));
         let why = telling.map_or_else(|| output.ending(), str::to_owned);
@@ -280,6 +288,7 @@ mod tests {
                 "/root/broken.cfg:1: config parsing error near `\"vps0': lexical error",
             ),
             (include_str!("../../../tests/data/xl/11-create-missing-cfg.txt"), "cannot be read"),
+            (include_str!("../../../tests/data/xl/create-timed-out.txt"), "console tty: timed out"),
             (
                 include_str!("../../../tests/data/xl/152-create-destroyed-meanwhile.txt"),
                 "it was destroyed while it was being built",

@@ -35,14 +35,18 @@ probe() {
 }
 
 up() {
-  local m d
+  local m d said
   probe >/dev/null
   "$lab" up --bare "$@"
   build; m=$(image_dir)/machine-$( (cat "$HERE/power.sh"; qemu-system-x86_64 --version) | md5sum | cut -c1-6); mkdir -p "$m"; ln -sfn "$m" "$LAB/machine"
-  # There is one such machine: qemu holds its disks, and a second `up` says so.
+  # There is one such machine: qemu holds its disks. What a killed one left has leaks at most; else it is made anew.
   for d in dom0 vps0; do
-    # what a killed qemu left has leaks at most; anything else is made anew
-    [ ! -e "$m/$d.qcow2" ] || qemu-img check -q -r leaks "$m/$d.qcow2" >/dev/null 2>&1 || [ -z "$(fuser "$m/$d.qcow2" 2>/dev/null)" ] || die "the machine in $m is on already, in another lab"
+    if [ -e "$m/$d.qcow2" ] && ! said=$(qemu-img check -q -r leaks "$m/$d.qcow2" 2>&1); then
+      [[ $said != *lock* ]] || die "the machine in $m is on already, in another lab"
+      rm -f "$m"/*.qcow2
+    fi
+  done
+  for d in dom0 vps0; do
     [ -e "$m/$d.qcow2" ] || qemu-img create -q -f qcow2 -F raw -b "../$d.img" "$m/$d.qcow2"
   done
   "$lab" _machine dom0=11 "$m/../dom0.pub" $BOOT_SECONDS "$HERE/power.sh" "$m"
@@ -56,7 +60,7 @@ up() {
 
 monitor() { [ -S "$LAB/machine/monitor" ] || die "dom0 is off"; python3 "$HERE/monitor.py" "$LAB/machine/monitor" "$*"; }
 save() { monitor savevm "$1"; }
-has() { qemu-img snapshot -U -l "$LAB/machine/dom0.qcow2" | awk '{ print $2 }' | grep -qx "$1"; }
+has() { qemu-img snapshot -U -l "$LAB/machine/dom0.qcow2" | awk -v name="$1" '$2 == name { found = 1 } END { exit !found }'; }
 # With a qemu of its own: what is loaded into one that has run before has no notion of time any more (`xl list` then says
 # that nothing uses any).
 load() { has "$1" || die "no snapshot $1"; "$lab" power-cut dom0; echo "$1" >"$LAB/machine/loadvm"; "$lab" boot dom0; }
