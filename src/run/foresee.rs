@@ -84,9 +84,12 @@ impl Walk<'_> {
                 if let Some(left) = &left {
                     return links.provides.contains(left);
                 }
+                let is_maker = (makes_parents || resource.leads_elsewhere(None))
+                    && !links.is_removal
+                    && self.path_of(*other).is_some_and(|made| makes(&made));
                 // A line with `create` makes its file.
                 let makes_file = || wanted.is_some() && resource.makes_file() == wanted;
-                !links.is_removal && self.path_of(*other).is_some_and(|made| makes(&made)) || makes_file()
+                is_maker || makes_file()
             };
             *other != item && declared.host == host && is_it()
         })
@@ -103,20 +106,24 @@ impl Walk<'_> {
         Some(format!("{} is in place", self.spec.id(link)))
     }
 
-    /// One of these that is not settled yet, and does not wait for this one itself.
+    /// One of these that is not settled yet, and does not wait for this one itself, in
+    /// the graph or as this one would for it.
     pub(super) fn maker_to_come(&self, item: usize, lack: &Lack) -> Option<usize> {
         let is_open = |maker: &usize| {
             let vertex = Vertex::Item(*maker);
             self.selection.is_involved(vertex) && !self.outcomes.contains_key(&vertex)
         };
         let makers = self.makers(item, lack).chain(self.namesakes(item, lack));
-        let mut makers = makers.filter(is_open).peekable();
+        let mut makers = makers.filter(is_open).filter(|_| !self.awaits_nobody).peekable();
         makers.peek()?;
         let mut behind = HashSet::from([Vertex::Item(item)]);
         let mut open = vec![Vertex::Item(item)];
         while let Some(vertex) = open.pop() {
             let dependents = self.spec.graph.dependents(vertex).map(|(other, _)| other);
-            open.extend(dependents.filter(|other| behind.insert(*other)));
+            // Two that await each other would do so for ever.
+            let awaiting = self.awaiting.iter().filter(|(maker, _)| *maker == vertex);
+            let awaiting = awaiting.map(|(_, waits)| Vertex::Item(*waits));
+            open.extend(dependents.chain(awaiting).filter(|other| behind.insert(*other)));
         }
         makers.find(|maker| !behind.contains(&Vertex::Item(*maker)))
     }

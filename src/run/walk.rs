@@ -123,6 +123,7 @@ pub struct Walk<'a> {
     ready: VecDeque<Vertex>,
     /// Items that have their turn again when another one is settled.
     pub(super) awaiting: Vec<(Vertex, usize)>,
+    pub(super) awaits_nobody: bool,
     pub(super) timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     pub(super) in_flight: HashMap<u64, InFlight>,
     pub(super) busy: Vec<usize>,
@@ -185,6 +186,7 @@ impl<'a> Walk<'a> {
             items: spec.items.iter().map(|_| item()).collect(),
             ready,
             awaiting: Vec::new(),
+            awaits_nobody: false,
             timers: BinaryHeap::new(),
             in_flight: HashMap::new(),
             busy: vec![0; hosts],
@@ -213,7 +215,9 @@ impl<'a> Walk<'a> {
                     Vertex::Item(item) => self.item_turn(item),
                 }
             }
-            if self.open > 0 {
+            if self.open > 0 && self.is_stuck() {
+                self.await_no_more();
+            } else if self.open > 0 {
                 self.listen(&receiver, &sender, &stop);
             }
         }
@@ -223,6 +227,34 @@ impl<'a> Walk<'a> {
         let summary = self.summary.clone();
         (self.tell)(Event::Summary(summary.clone()));
         summary
+    }
+
+    /// Nothing is under way and nothing is to come, though not all is settled.
+    fn is_stuck(&self) -> bool {
+        let is_quiet = self.ready.is_empty() && self.in_flight.is_empty() && self.timers.is_empty();
+        is_quiet
+            && self.outbox.is_empty()
+            && !self.hosts.iter().any(|host| matches!(host, HostState::Reaching))
+    }
+
+    /// Whoever awaits somebody has its turn without; and where that is not it, what is left ends
+    /// here: a run always ends.
+    fn await_no_more(&mut self) {
+        self.awaits_nobody = true;
+        let waiting: Vec<Vertex> = self.awaiting.drain(..).map(|(_, item)| Vertex::Item(item)).collect();
+        if !waiting.is_empty() {
+            return self.ready.extend(waiting);
+        }
+        for item in 0..self.items.len() {
+            if self.items[item].phase != Phase::Settled && self.selection.is_involved(Vertex::Item(item)) {
+                let stuck = Failure::new("converge itself does not get any further here");
+                self.fail_now(item, stuck.help("this is a bug in converge: please report it with this spec"));
+            }
+        }
+        for host in 0..self.hosts.len() {
+            self.settle(Vertex::Host(host), Standing::Missed { root: "a bug in converge".to_owned() });
+        }
+        self.open = 0;
     }
 
     /// An item as it is known by now: what stands on facts is resolved when its host is reached.

@@ -11,8 +11,9 @@ mod rng;
 mod round;
 mod tree;
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use generate::Case;
@@ -115,6 +116,42 @@ fn shrink(place: &Place, case: &Case, seed: u64, violation: String) -> (Case, St
     }
 }
 
+/// What each thread is at, and since when: a run that does not end is a violation too.
+#[derive(Default)]
+struct Watch(Arc<Mutex<BTreeMap<u64, (u64, Instant)>>>);
+
+/// A round takes some milliseconds, with all of its faults some seconds.
+const ENDLESS: Duration = Duration::from_secs(300);
+
+impl Watch {
+    fn begin() -> Watch {
+        let watch = Watch::default();
+        let watched = Arc::downgrade(&watch.0);
+        std::thread::spawn(move || {
+            while let Some(at) = watched.upgrade() {
+                let at = at.lock().unwrap();
+                if let Some((seed, _)) = at.values().find(|(_, since)| since.elapsed() > ENDLESS) {
+                    eprintln!(
+                        "\nVIOLATION, again with `SEEDS={seed} make soak`\nseed {seed}: a run does not end"
+                    );
+                    std::process::exit(1);
+                }
+                drop(at);
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        watch
+    }
+
+    fn round(&self, thread: u64, seed: Option<u64>) {
+        let mut at = self.0.lock().unwrap();
+        match seed {
+            Some(seed) => drop(at.insert(thread, (seed, Instant::now()))),
+            None => drop(at.remove(&thread)),
+        }
+    }
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse().expect(name))
 }
@@ -134,9 +171,10 @@ fn every_spec_converges_from_every_start_whatever_happens() {
     let threads = number("SOAK_THREADS").unwrap_or(2);
     let (next, tally) = (AtomicU64::new(0), Tally::default());
     let begun = Instant::now();
+    let watch = Watch::begin();
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (next, tally) = (&next, &tally);
+            let (next, tally, watch) = (&next, &tally, &watch);
             scope.spawn(move || {
                 let place = Place::new(&thread.to_string());
                 loop {
@@ -147,12 +185,14 @@ fn every_spec_converges_from_every_start_whatever_happens() {
                     }
                     let seed = first + index;
                     let case = Case::new(&mut Rng::new(seed));
+                    watch.round(thread, Some(seed));
                     if let Err(violation) = judge(&place, &case, seed, tally) {
                         let (case, violation) = shrink(&place, &case, seed, violation);
                         let told = format!("seed {seed}: {violation}\n{}", case.shown());
                         eprintln!("\nVIOLATION, again with `SEEDS={seed} make soak`\n{told}");
                         tally.violations.lock().unwrap().push(told);
                     }
+                    watch.round(thread, None);
                     tally.rounds.fetch_add(1, Ordering::Relaxed);
                 }
             });

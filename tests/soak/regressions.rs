@@ -159,6 +159,17 @@ regressions! {
     a_file_is_no_directory_to_run_a_command_in:
         [],
         ["file: /t/b", "command: \"rm -f 'ROOT/t/b/a/old0'\"\ndirectory: /t/b\nonly_if: \"test -e 'ROOT/t/b/a/old0'\""];
+    // seed 5000000 and some
+    parts_of_a_file_that_nobody_makes_do_not_await_each_other:
+        [],
+        [
+            "line: l0\nfile: /t/d/f\ntext: one",
+            "block: b1\nfile: /t/d/f\ncontent: two",
+            "line: l2\nfile: /t/d/f\ntext: three"
+        ];
+    links_that_lead_to_each_other_end_like_any_other:
+        [],
+        ["symlink: /t/a\ntarget: /t/b/x", "symlink: /t/b\ntarget: /t/a/y", "file: /t/a/f", "file: /t/b/f"];
     // Two threads made the same missing parent.
     directories_with_a_parent_in_common_are_made_side_by_side:
         [], ["directory: /t/p/q/a", "directory: /t/p/q/b", "directory: /t/p/q/c", "directory: /t/p/q/d"];
