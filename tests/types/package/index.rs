@@ -18,7 +18,7 @@ fn an_index_that_is_too_old_is_read_anew_where_it_matters() {
     table.row("never read", "rm -rf /var/lib/apt/lists/*", &["index", "state"]);
     table.row(
         "older than its sources",
-        "touch /etc/apt/sources.list.d/cvg.list",
+        "sleep 0.1; touch /etc/apt/sources.list.d/cvg.list",
         &["index", "state", "version"],
     );
     let mut table = place.table(json!({"package": "cvg-a", "refresh": "1d", "state": "latest"}));
@@ -51,7 +51,7 @@ fn a_package_that_nobody_has_is_told_with_its_neighbours_and_the_age_of_the_inde
     let found = failure("cvg-elephant", OLD);
     assert!(found.reason.ends_with("apt's index, which was read 3d ago"), "{}", found.reason);
     assert!(found.help.unwrap().starts_with("it is old: `refresh: 1d`"));
-    let found = failure("cvg-elephant", "touch /etc/apt/sources.list.d/cvg.list");
+    let found = failure("cvg-elephant", "sleep 0.1; touch /etc/apt/sources.list.d/cvg.list");
     assert!(found.help.unwrap().starts_with("/etc/apt/sources.list.d/cvg.list has changed since"));
     place.host.must("apt-get -q update; touch /var/lib/apt/lists");
     let found = failure("cvg-elephant", "true");
@@ -86,7 +86,7 @@ fn what_the_source_no_longer_has_fails_with_the_way_out() {
 #[test]
 fn a_source_that_cannot_be_reached_fails_the_refresh_and_is_named() {
     let Some(place) = place() else { return };
-    place.host.must("echo 'deb http://127.0.0.1:9 x main' >/etc/apt/sources.list.d/cvg-down.list");
+    place.host.must("sleep 0.1; echo 'deb http://127.0.0.1:9 x main' >/etc/apt/sources.list.d/cvg-down.list");
     let declared = resource("package", json!({"package": "cvg-a", "refresh": "1h"}));
     let (_, end) = place.host.agent().converge(&declared);
     place.host.must("rm /etc/apt/sources.list.d/cvg-down.list; apt-get -q update; touch /var/lib/apt/lists");

@@ -59,9 +59,13 @@ impl Drop for Place {
     }
 }
 
-/// A line that installs with dpkg, without a question.
+/// A line that installs with dpkg, without a question. apt sees a change of dpkg's database by its size
+/// and the second of its time, so that two in one second may be one to it: its cache goes.
 fn dpkg(arguments: &str) -> String {
-    format!("cd /srv/cvg-repo; DEBIAN_FRONTEND=noninteractive dpkg {arguments} >/dev/null")
+    format!(
+        "rm -f /var/cache/apt/pkgcache.bin; cd /srv/cvg-repo; \
+         DEBIAN_FRONTEND=noninteractive dpkg {arguments} >/dev/null"
+    )
 }
 
 fn install(files: &str) -> String {

@@ -11,7 +11,7 @@ const V20: &str = "cvg-a_2.0-1_all.deb";
 /// dpkg is killed by the package's own script: the package is half-installed, dpkg's journal is full.
 fn killed(deb: &str) -> String {
     format!(
-        "touch /run/cvg-kill-dpkg; cd /srv/cvg-repo; dpkg -i {deb} >/dev/null 2>&1; rm /run/cvg-kill-dpkg; \
+        "rm -f /var/cache/apt/pkgcache.bin; touch /run/cvg-kill-dpkg; cd /srv/cvg-repo; dpkg -i {deb} >/dev/null 2>&1; rm /run/cvg-kill-dpkg; \
          dpkg-query -W -f='${{Status}}' cvg-a | grep -q half-installed"
     )
 }
@@ -19,7 +19,7 @@ fn killed(deb: &str) -> String {
 /// Its script failed, and would not any more.
 fn half_configured(deb: &str) -> String {
     format!(
-        "touch /run/cvg-fail; cd /srv/cvg-repo; dpkg -i {deb} >/dev/null 2>&1; rm /run/cvg-fail; \
+        "rm -f /var/cache/apt/pkgcache.bin; touch /run/cvg-fail; cd /srv/cvg-repo; dpkg -i {deb} >/dev/null 2>&1; rm /run/cvg-fail; \
          dpkg-query -W -f='${{Status}}' cvg-a | grep -q half-configured"
     )
 }
