@@ -5,11 +5,13 @@ mod support;
 use std::path::Path;
 
 use support::lab::Lab;
+use support::loops::loop_devices;
 use support::{Ran, has_lab, program};
 
 /// A host with converge on it, and the file systems that the specs mount.
 struct Machine {
     lab: Lab,
+    _loops: std::fs::File,
 }
 
 impl Machine {
@@ -20,7 +22,7 @@ impl Machine {
         let lab = Lab::up(name, &["h"]);
         let converge = std::fs::read(Path::new(program())).expect("the program is built");
         lab.put_mode("h", "/usr/local/bin/converge", converge, "755");
-        Some(Machine { lab })
+        Some(Machine { lab, _loops: loop_devices() })
     }
 
     fn converge(&self, verb: &str, spec: &str) -> Ran {

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // no test file uses all of it
 
 pub mod lab;
+pub mod loops;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -14,6 +14,8 @@ mod group;
 mod hostname;
 mod libvirt;
 mod line;
+#[path = "../support/loops.rs"]
+mod loops;
 mod many;
 mod mount;
 mod package;

@@ -1,11 +1,13 @@
 //! `mount` from every start, and what mounts are known to go wrong with.
 
+use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use converge::resource::Check;
 use serde_json::{Value, json};
 
 use crate::agent::{Host, host, resource};
+use crate::loops::loop_devices;
 use crate::table::Table;
 
 /// There is one /etc/fstab: tests that look at all of it go one after the other.
@@ -168,12 +170,14 @@ struct Disks<'a> {
     host: &'a Host,
     one: String,
     two: String,
+    _loops: File,
 }
 
 const UUID: &str = "5e0f6a2c-1d6b-4a53-9f0e-2f6c61d7a001";
 
 impl<'a> Disks<'a> {
     fn new(host: &'a Host) -> Option<Disks<'a>> {
+        let loops = loop_devices();
         let made = format!(
             "set -e; mkdir -p /srv/cvg-disks; cd /srv/cvg-disks; rm -f one two; truncate -s 16M one two; \
              mkfs.ext4 -q -U {UUID} -L cvg-one one; mkfs.ext4 -q -L cvg-two two; \
@@ -182,7 +186,9 @@ impl<'a> Disks<'a> {
         let (code, said) = host.sh(&made);
         let devices: Vec<&str> = said.lines().filter(|line| line.starts_with("/dev/")).collect();
         match (code, devices.as_slice()) {
-            (0, [one, two]) => Some(Disks { host, one: (*one).to_owned(), two: (*two).to_owned() }),
+            (0, [one, two]) => {
+                Some(Disks { host, one: (*one).to_owned(), two: (*two).to_owned(), _loops: loops })
+            }
             _ => {
                 eprintln!("left out: no loop devices on this host: {said}");
                 host.sh("losetup -D; rm -rf /srv/cvg-disks");
@@ -439,6 +445,7 @@ fn what_mount_refuses_is_told_with_the_way_out_and_leaves_no_line() {
     host.sh(CLEAR);
     host.must("mkdir -p /srv/cvg-mount/t /srv/cvg-disks; truncate -s 4M /srv/cvg-mount/blank");
     let mut agent = host.agent();
+    let _loops = loop_devices();
     let has_loops = host.sh("losetup -f").0 == 0;
     let mut table = vec![
         (json!({"device": "sdz9", "fstype": "ext4"}), "special device sdz9 does not exist", "/dev/sdz9"),
