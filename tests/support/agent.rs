@@ -4,6 +4,7 @@
 //! `CONVERGE_TEST_HOST` is that command, as in `tests/lab/lab.sh ssh h1`. Tests that need a host
 //! say so and pass where there is none.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -122,17 +123,19 @@ impl Host {
         self.put_program(env!("CARGO_BIN_EXE_converge-agent"), PLACE);
     }
 
-    /// Puts a program there, where it is not there yet.
+    /// Puts a program there, where it is not there yet; it is looked at once.
     pub fn put_program(&self, from: &str, place: &str) {
-        static PUSH: std::sync::Mutex<()> = std::sync::Mutex::new(());
-        let pushing = PUSH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        static THERE: Mutex<BTreeSet<(Vec<String>, Option<String>, String)>> = Mutex::new(BTreeSet::new());
+        let mut there = THERE.lock().unwrap_or_else(PoisonError::into_inner);
+        if !there.insert((self.shell.clone(), self.wrapper.clone(), place.to_owned())) {
+            return;
+        }
         let own = std::fs::read(from).expect("the program is built");
         let sum = format!("echo '{}  {place}' | sha256sum -c", converge::attribute::sha256_hex(&own));
         if self.sh(&sum).0 != 0 {
             self.put(place, &own);
             self.must(&format!("chmod +x {place}"));
         }
-        drop(pushing);
     }
 }
 

@@ -243,7 +243,8 @@ fn not_created(name: &str, config: &AbsPath, output: &Output) -> Failure {
     } else if let Some(line) = line("timed out") {
         (
             line.to_owned(),
-            "this machine is too busy, or a daemon of Xen does not run: `systemctl status xen` on it".to_owned(),
+            "this machine is too busy, or a daemon of Xen does not run: `systemctl status xen` on it"
+                .to_owned(),
         )
     } else {
         let telling = said.lines().map(str::trim).find(|line| line.contains("error"));
