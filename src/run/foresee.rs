@@ -84,9 +84,9 @@ impl Walk<'_> {
                 if let Some(left) = &left {
                     return links.provides.contains(left);
                 }
-                let is_maker = (makes_parents || resource.leads_elsewhere(None))
-                    && !links.is_removal
-                    && self.path_of(*other).is_some_and(|made| makes(&made));
+                // Who declares a part of a file does not make it.
+                let made = |thing: &Thing| matches!(thing, Thing::Path(path) if makes(path));
+                let is_maker = !links.is_removal && links.provides.iter().any(made);
                 // A line with `create` makes its file.
                 let makes_file = || wanted.is_some() && resource.makes_file() == wanted;
                 is_maker || makes_file()
