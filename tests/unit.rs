@@ -133,13 +133,13 @@ fn a_crash_loop_is_never_active_and_is_restarted() {
 fn a_unit_that_flaps_does_not_count_within_its_settle_time() {
     let Some(host) = host() else { return };
     let mut agent = host.agent();
-    let line = "ExecStart=/bin/sh -c 'sleep 0.6; exit 1'\nRestart=always\nRestartSec=5";
+    let line = "ExecStart=/bin/sh -c 'sleep 4; exit 1'\nRestart=always\nRestartSec=30";
     let _scratch = Scratch::service(&host, "cvg-flap", line);
-    let unit = resource("unit", json!({"unit": "cvg-flap", "settle": "2s"}));
+    let unit = resource("unit", json!({"unit": "cvg-flap", "settle": "10s"}));
     let Check::Needs(needed) = agent.check(&unit).unwrap() else { panic!("it is down") };
     let after = agent.apply(&unit, &needed).unwrap();
     let Check::Waits(waiting) = after else { panic!("{after:?}") };
-    assert!(waiting.passing && waiting.reason.contains("must stay so for 2s"), "{}", waiting.reason);
+    assert!(waiting.passing && waiting.reason.contains("must stay so for 10s"), "{}", waiting.reason);
     let (_, end) = agent.converge(&unit);
     assert!(end.unwrap_err().contains("auto-restart"));
 }
