@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use support::lab::Lab;
-use support::loops::loop_devices;
+use support::loops::{DISKS, loop_devices};
 use support::{Ran, has_lab, program};
 
 /// A host with converge on it, and the file systems that the specs mount.
@@ -43,10 +43,12 @@ impl Machine {
     /// A loop device with a file system whose root belongs to somebody else; None where this machine
     /// gives its hosts none.
     fn disk(&self) -> Option<String> {
-        let made = "set -e; truncate -s 16M /root/disk; mkfs.ext4 -q -L data /root/disk; \
-                    l=$(losetup -f --show /root/disk); mount $l /mnt; chown 1000:1000 /mnt; chmod 700 /mnt; \
-                    echo inside > /mnt/there; umount /mnt; echo $l";
-        let out = self.lab.ssh("h", made);
+        let made = format!(
+            "set -e; mkdir -p {DISKS}; truncate -s 16M {DISKS}/disk; mkfs.ext4 -q -L data {DISKS}/disk; \
+                    l=$(losetup -f --show {DISKS}/disk); mount $l /mnt; chown 1000:1000 /mnt; chmod 700 /mnt; \
+                    echo inside > /mnt/there; umount /mnt; echo $l"
+        );
+        let out = self.lab.ssh("h", &made);
         if !out.ok() {
             eprintln!("left out: no loop devices on this host: {}{}", out.stdout, out.stderr);
         }
