@@ -2,6 +2,8 @@
 //! host; from there the check names what is off and no more, one apply makes it so, and what is so
 //! is not touched again.
 
+use std::time::Duration;
+
 use converge::resource::{AnyResource, Check};
 use serde_json::Value;
 
@@ -32,14 +34,14 @@ impl Table<'_> {
     /// The same, where an earlier run had made `earlier` so: between the two shell lines.
     #[track_caller]
     pub fn row_from(&mut self, start: &str, arrange: &[&str; 2], earlier: Option<&Value>, off: &[&str]) {
-        self.host.sh(self.clear);
-        let must = |line: &str| drop((!line.is_empty()).then(|| self.host.must(line)));
-        must(arrange[0]);
+        self.arrange(arrange[0]);
         if let Some(earlier) = earlier {
             let end = self.agent.converge(&resource(self.word, earlier.clone())).1;
             assert_eq!(end, Ok(()), "{start}: the earlier run");
         }
-        must(arrange[1]);
+        if !arrange[1].is_empty() {
+            self.host.must(arrange[1]);
+        }
         let declared = resource(self.word, self.declared.clone());
         let needed = match self.agent.check(&declared) {
             Ok(Check::Holds) => None,
@@ -71,14 +73,29 @@ impl Table<'_> {
     /// From the start that `arrange` makes, it fails with words like these, and touches nothing.
     #[track_caller]
     pub fn refused(&mut self, start: &str, arrange: &str, words: &str) {
-        self.host.sh(self.clear);
-        self.host.must(arrange);
+        self.arrange(arrange);
         let declared = resource(self.word, self.declared.clone());
         let before = self.host.must(self.look);
         let (applied, end) = self.agent.converge(&declared);
         let said = end.expect_err(start);
         assert!(said.contains(words), "{start}: it says {said:?}, and not {words:?} ({applied:?})");
         assert_eq!(self.host.must(self.look), before, "{start}: it failed, and touched something");
+    }
+
+    /// What is cleared away and arranged anew where another test's useradd was at work: shadow's tools
+    /// do not wait for each other.
+    #[track_caller]
+    fn arrange(&self, line: &str) {
+        for attempt in 1.. {
+            self.host.sh(self.clear);
+            let (code, said) = self.host.sh(line);
+            let is_locked = said.contains("cannot lock /etc/") && attempt < 30;
+            assert!(code == 0 || is_locked, "{line}: {said}");
+            if code == 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
     }
 
     #[track_caller]

@@ -83,11 +83,19 @@ fn the_lock_of_another_program_is_waited_for_and_named_when_it_stays() {
     host.sh("userdel -f cvg-w; groupdel cvg-w");
     let declared = resource("user", json!({"user": "cvg-w", "create_home": false}));
     let mut agent = host.agent();
-    // A lock is a file with the pid of who holds it.
-    host.must("setsid sh -c 'echo -n $$ > /etc/passwd.lock; sleep 2; rm /etc/passwd.lock' >/dev/null 2>&1 </dev/null & sleep 0.3; test -e /etc/passwd.lock");
+    // A lock is a file with the pid of who holds it; tests beside this one take it and give it back.
+    let hold = |seconds: u32| {
+        host.must(&format!(
+            "rm -f /run/cvg-w.held; setsid sh -c 'until (set -C; echo -n $$ > /etc/passwd.lock); do sleep 0.05; done; \
+             touch /run/cvg-w.held; sleep {seconds}; rm /etc/passwd.lock' >/dev/null 2>&1 </dev/null & \
+             until test -e /run/cvg-w.held; do sleep 0.05; done"
+        ));
+    };
+    hold(2);
     let (_, end) = agent.converge(&declared);
     assert_eq!(end, Ok(()));
-    host.must("userdel cvg-w; setsid sh -c 'echo -n $$ > /etc/passwd.lock; sleep 20; rm /etc/passwd.lock' >/dev/null 2>&1 </dev/null & sleep 0.3");
+    host.must("until userdel cvg-w; do sleep 0.1; done");
+    hold(60);
     agent.timeout = std::time::Duration::from_secs(2);
     let (_, end) = agent.converge(&declared);
     host.must("kill $(cat /etc/passwd.lock); rm -f /etc/passwd.lock");
