@@ -170,6 +170,14 @@ regressions! {
     links_that_lead_to_each_other_end_like_any_other:
         [],
         ["symlink: /t/a\ntarget: /t/b/x", "symlink: /t/b\ntarget: /t/a/y", "file: /t/a/f", "file: /t/b/f"];
+    // seed 20003735
+    the_order_of_lines_is_no_other_end_for_who_has_noted_their_file:
+        ["d 750 0:0 /t/d", "f 600 1001:1001 /t/d/f|"],
+        [
+            "line: l0\nfile: /t/d/f\ntext: part 0",
+            "line: l1\nfile: /t/d/f\ntext: part k1",
+            "command: \"touch 'ROOT/t/made0'\"\non_change_of: /t/d/f\ncreates: /t/made0"
+        ];
     // Two threads made the same missing parent.
     directories_with_a_parent_in_common_are_made_side_by_side:
         [], ["directory: /t/p/q/a", "directory: /t/p/q/b", "directory: /t/p/q/c", "directory: /t/p/q/d"];

@@ -1,5 +1,6 @@
 //! One round: the properties that hold of every spec on every machine.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use converge::event::{ResourceReport, Status};
@@ -143,14 +144,27 @@ pub fn another_end(told: &Told, end: &Snapshot, root: &Path) -> Option<String> {
     tree::difference(end, &lasting(tree::look(root)), |was, is| was.lasting() == is.lasting())
 }
 
-/// Without the times in the names of backups, and without the order of what parts of files wrote.
+/// Without the times in the names of backups, and without the order of what parts of files wrote: in
+/// the files, and in what commands have noted of those that they watch.
 pub fn lasting(snapshot: Snapshot) -> Snapshot {
     let named = |path: String| match path.strip_suffix(".bak").and_then(|rest| rest.rsplit_once('.')) {
         Some((file, _)) => format!("{file}.TIME.bak"),
         None => path,
     };
-    let unordered = |entry: Entry| Entry { content: parts::unordered(&entry.content), ..entry };
-    snapshot.into_iter().map(|(path, entry): (String, Entry)| (named(path), unordered(entry))).collect()
+    let unordered = |path: &str, entry: Entry| {
+        let noted = || serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(&entry.content).ok();
+        let watched = path.starts_with("/var/lib/converge/commands/").then(noted).flatten();
+        let content = match watched {
+            Some(watched) => {
+                let noted: BTreeMap<_, _> = watched.into_keys().map(|path| (path, "noted")).collect();
+                serde_json::to_vec(&noted).unwrap()
+            }
+            None => parts::unordered(&entry.content),
+        };
+        Entry { content, ..entry }
+    };
+    let each = |(path, entry): (String, Entry)| (named(path.clone()), unordered(&path, entry));
+    snapshot.into_iter().map(each).collect()
 }
 
 pub fn leftover(snapshot: &Snapshot) -> Option<String> {
