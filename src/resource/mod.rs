@@ -127,6 +127,11 @@ pub trait Resource {
         Vec::new()
     }
 
+    /// Paths besides its own whose presence a check looks at.
+    fn looks_at(&self) -> Vec<AbsPath> {
+        Vec::new()
+    }
+
     /// Its `source` and `template` attributes, to be read on the controller.
     fn sources(&mut self) -> Vec<SourceSlot<'_>> {
         Vec::new()

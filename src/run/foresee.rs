@@ -138,13 +138,13 @@ impl Walk<'_> {
     /// In a plan: what is seen at its path now is something else: it lies below a link that does not
     /// point yet where it will, below what is yet to be mounted, or under what is yet to come off.
     pub(super) fn hidden_until(&self, item: usize) -> Option<String> {
+        let mut seen = self.item(item).resource.as_resource().looks_at();
+        seen.extend(self.path_of(item));
         let hiding = self.pending_before(item, |other| {
             let standing = self.outcomes.get(&Vertex::Item(other));
+            let hides = |other: AbsPath| seen.iter().any(|own| *own == other || own.is_below(&other));
             matches!(standing, Some(Standing::Pending { hides: true, .. }))
-                && self
-                    .path_of(other)
-                    .zip(self.path_of(item))
-                    .is_some_and(|(other, own)| own == other || own.is_below(&other))
+                && self.path_of(other).is_some_and(hides)
         })?;
         let id = self.spec.id(hiding);
         let links = self.item(hiding).resource.as_resource().links();

@@ -220,6 +220,11 @@ impl Web {
                     Thing::Path(path) if path.is_below(&directory) => Some(path.clone()),
                     _ => None,
                 }));
+                // A file of which a part is declared is declared, also where that part is to go.
+                kept.extend(links.provides.iter().filter_map(|thing| match thing {
+                    Thing::Part(path) if path.is_below(&directory) => Some(path.clone()),
+                    _ => None,
+                }));
                 // What a command creates is declared by it, though it provides no such thing.
                 if !links.is_removal {
                     let made = drafts[other].resource.as_resource().content_paths();

@@ -178,6 +178,17 @@ regressions! {
             "line: l1\nfile: /t/d/f\ntext: part k1",
             "command: \"touch 'ROOT/t/made0'\"\non_change_of: /t/d/f\ncreates: /t/made0"
         ];
+    // seed 30003187
+    a_file_of_which_a_line_is_to_go_is_not_purged:
+        ["d 2775 1002:0 /t/b", "f 1777 1001:1001 /t/b/a|one\\x0aend\\x0a"],
+        [
+            "directory: /t/b\npurge: true",
+            "line: l0\nfile: /t/b/a\nmatch: \"^(one|part x)\"\nstate: absent"
+        ];
+    // seed 30007002
+    what_a_command_creates_behind_a_link_that_was_changed_by_hand_is_not_known:
+        ["d 755 0:0 /t/keep", "d 755 0:0 /t/other", "f 644 0:0 /t/keep/made0|", "l - 0:0 /t/a|other"],
+        ["symlink: /t/a\ntarget: keep", "command: \"touch 'ROOT/t/a/made0'\"\ncreates: /t/a/made0"];
     // Two threads made the same missing parent.
     directories_with_a_parent_in_common_are_made_side_by_side:
         [], ["directory: /t/p/q/a", "directory: /t/p/q/b", "directory: /t/p/q/c", "directory: /t/p/q/d"];

@@ -341,6 +341,10 @@ impl Resource for Command {
         self.creates.clone()
     }
 
+    fn looks_at(&self) -> Vec<AbsPath> {
+        [&self.creates[..], &self.removes].concat()
+    }
+
     fn triggers(&mut self) -> Vec<(&'static str, &mut Vec<Trigger>)> {
         vec![("on_change_of", &mut self.on_change_of)]
     }
