@@ -263,7 +263,12 @@ fn sqlite_is_read_as_its_owner_and_nothing_is_left_beside_the_file() {
         assert_eq!(look(), was, "{mode}");
     }
     // While the application has it open, what is in its log counts.
-    host.must(&format!("cd {directory}; (echo 'insert into t values (4, 4);'; sleep 20) | setpriv --reuid www-data --clear-groups sqlite3 'a b.db' >/dev/null 2>&1 & echo $! > /run/cvg-sqlite.pid; cd {directory}; for i in $(seq 100); do test -s 'a b.db-wal' && exit; sleep 0.05; done; exit 1"));
+    host.must(&format!(
+        "rm -f /run/cvg-sqlite.said; cd {directory}; (echo 'insert into t values (4, 4); select 7;'; sleep 20) | \
+         setpriv --reuid www-data --clear-groups sqlite3 'a b.db' >/run/cvg-sqlite.said 2>&1 & \
+         echo $! > /run/cvg-sqlite.pid; \
+         for i in $(seq 300); do grep -q 7 /run/cvg-sqlite.said && exit; sleep 0.05; done; cat /run/cvg-sqlite.said; exit 1"
+    ));
     assert_eq!(
         check(&mut agent, "sqlite", file, json!({"query": "select count(*) from t", "result": "4"})),
         Check::Holds
