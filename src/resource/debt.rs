@@ -178,9 +178,12 @@ pub fn told(owed: &[AbsPath]) -> String {
     }
 }
 
+/// What a restart or reload comes to.
+pub const RENEWED: &str = "running with what is there now";
+
 /// In a plan: the debt that a change of `cause` will make.
 pub fn follows(attribute: &str, cause: &str) -> Change {
-    Change::from_to(attribute, format!("running with the old {cause}"), "running with the new one")
+    Change::from_to(attribute, format!("running with the old {cause}"), RENEWED)
 }
 
 fn fingerprint(system: &System, path: &AbsPath) -> Result<String, Failure> {

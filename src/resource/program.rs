@@ -361,8 +361,8 @@ impl Program {
         };
         let owed = self.ledger().owed(system, &running, &self.restart_triggers(system)?)?;
         if !owed.is_empty() {
-            let to = "running with what is there now";
-            return Ok(State::Change(Change::from_to("restart", debt::told(&owed), to).owed_for(&owed)));
+            let change = Change::from_to("restart", debt::told(&owed), debt::RENEWED);
+            return Ok(State::Change(change.owed_for(&owed)));
         }
         let ages = processes.iter().filter_map(|process| system.process_age(process.pid()?));
         let youngest = ages.min().unwrap_or(Duration::ZERO);

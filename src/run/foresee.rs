@@ -268,6 +268,15 @@ impl Walk<'_> {
         )
     }
 
+    /// What an apply will name where it owes for that one: the paths that it stands for.
+    fn told_as(&self, cause: usize) -> Vec<String> {
+        let paths = self.item(cause).resource.as_resource().content_paths();
+        match paths.is_empty() {
+            true => vec![self.spec.items[cause].resource.id()],
+            false => paths.iter().map(AbsPath::to_string).collect(),
+        }
+    }
+
     /// In a plan: what follows for a resource from changes of what it watches.
     pub(super) fn consequences(&self, item: usize) -> Consequences {
         let resource = self.item(item).resource.as_resource();
@@ -285,22 +294,26 @@ impl Walk<'_> {
             else {
                 continue;
             };
-            let id = self.spec.items[cause].resource.id();
-            if resource.foreseen(watched, &id).is_none() {
+            if resource.foreseen(watched, "").is_none() {
                 continue;
             }
             match content {
                 Some(false) => {}
                 None => open = open.or(Some(until.clone())),
-                Some(true) => match causes.iter_mut().find(|(there, _)| *there == *watched) {
-                    Some((_, ids)) if ids.contains(&id) => {}
-                    Some((_, ids)) => ids.push(id),
-                    None => causes.push((watched, vec![id])),
-                },
+                Some(true) => {
+                    let names = self.told_as(cause);
+                    match causes.iter_mut().find(|(there, _)| *there == *watched) {
+                        Some((_, all)) => all.extend(names),
+                        None => causes.push((watched, names)),
+                    }
+                }
             }
         }
-        let foreseen =
-            causes.into_iter().filter_map(|(watched, ids)| resource.foreseen(watched, &all_of(&ids)));
+        let foreseen = causes.into_iter().filter_map(|(watched, mut names)| {
+            let mut seen = HashSet::new();
+            names.retain(|name| seen.insert(name.clone()));
+            resource.foreseen(watched, &all_of(&names))
+        });
         let needed = foreseen.map(|(action, changes)| Needed { action, changes, lacks: Vec::new() });
         match (needed.reduce(both), open) {
             (Some(needed), _) => Consequences::Certain(needed),

@@ -494,7 +494,7 @@ fn what_it_is_to_restart_on_is_owed_however_it_changed() {
         assert_eq!(needed.action, Action::Restart);
         assert_eq!(
             told(&needed),
-            format!("state: running with the old {conf} → running with what is declared")
+            format!("state: running with the old {conf} → running with what is there now")
         );
         assert_eq!(agent.converge(&process), (None, Ok(())));
         assert_eq!(scratch.starts().len(), 2);

@@ -167,8 +167,7 @@ impl Process {
         let standing = Standing::look(system, places)?;
         let start =
             |from: Option<String>| Turn::Change(Change::new("state", from, Some("running".to_owned())));
-        let restart =
-            |from: &str| Turn::Change(Change::from_to("state", from, "running with what is declared"));
+        let restart = |from: &str| Turn::Change(Change::from_to("state", from, debt::RENEWED));
         let Some(supervisor) = standing.supervisor else {
             let is_known = standing.state.is_some() || system.read_if_there(&places.kept()?)?.is_some();
             return Ok(start(is_known.then(|| told(system, &standing))));

@@ -4,6 +4,7 @@ use super::difference::Declared;
 use super::kept::{self, Places};
 use super::{CALM, Process, ProcessState, RESTLESS, one_second, unit_file};
 use crate::attribute::{AbsPath, Content, Trigger};
+use crate::resource::debt::RENEWED;
 use crate::resource::unit::{self, Manager, Phase, Scope, Unit, UnitName, UnitState};
 use crate::resource::{Action, Change, Check, Detail, Failure, Needed, Resource};
 use crate::system::System;
@@ -40,7 +41,7 @@ impl Process {
         };
         let (mut changes, mut restarts) = (self.file_changes(&before, &places)?, false);
         for change in found.iter().flat_map(|needed| &needed.changes) {
-            let to = "running with what is declared".to_owned();
+            let to = RENEWED.to_owned();
             match change.attribute.as_str() {
                 "content" => {}
                 "state" if is_new => changes.push(Change::new("state", None, Some("running".to_owned()))),
@@ -56,7 +57,7 @@ impl Process {
         if environment_differs && !is_started(&changes) {
             restarts = true;
             let from = "running with its old environment";
-            changes.push(Change::from_to("state", from, "running with what is declared"));
+            changes.push(Change::from_to("state", from, RENEWED));
         }
         if changes.is_empty() {
             return Ok(waits.map_or(Check::Holds, Check::Waits));

@@ -156,7 +156,7 @@ impl Unit {
             Phase::Passing if rewrites => Ok(State::Change(Change::from_to(
                 "restart",
                 "starting with its old unit file",
-                "running with what is there now",
+                debt::RENEWED,
             ))),
             Phase::Passing => Ok(State::Wait(self.is(&shown.told()))),
         }
@@ -165,10 +165,9 @@ impl Unit {
     /// It is up: with what is there now, and for long enough?
     fn running_change(&self, seen: &Seen, rewrites: bool) -> State {
         let shown = &seen.shown;
-        let restart =
-            |from: String| State::Change(Change::from_to("restart", from, "running with what is there now"));
+        let restart = |from: String| State::Change(Change::from_to("restart", from, debt::RENEWED));
         let owed = |attribute: &str, paths: &[AbsPath]| {
-            let change = Change::from_to(attribute, debt::told(paths), "running with what is there now");
+            let change = Change::from_to(attribute, debt::told(paths), debt::RENEWED);
             State::Change(change.owed_for(paths))
         };
         let restarts = matches!(self.name.kind(), "service" | "timer" | "socket" | "path");
