@@ -146,13 +146,12 @@ fn is_as_planned(planned: &Ran, applied: &Ran, tally: &Tally) -> Result<(), Stri
     Ok(())
 }
 
-/// What is changed, and to what; of what is owed or foreseen, that it is.
+/// What is changed, and to what; of the content that a command is run for, that it is.
 fn attributes(report: &Value) -> Vec<(String, String)> {
     let changes = report["changes"].as_array().into_iter().flatten();
     let one = |change: &Value| {
         let attribute = change["attribute"].as_str().unwrap_or_default().to_owned();
-        let is_owed = ["restart", "reload", "on_change_of"].contains(&&*attribute);
-        let to = if is_owed { String::new() } else { change["to"].to_string() };
+        let to = if attribute == "on_change_of" { String::new() } else { change["to"].to_string() };
         (attribute, to)
     };
     changes.map(one).collect()
