@@ -87,7 +87,7 @@ pub enum ProcessState {
 /// Running is what really runs. A command that has ended and is to be started again in a moment
 /// does not; one that was started must be up for a second before it counts, and for ten where it has been
 /// started again several times. A crash loop is given up, so that it is seen: after 30 starts that lived
-/// less than 8 seconds on average. The next run tries it again. When a process fails, its state and
+/// less than 8 seconds on average (systemd counts anew after each `daemon-reload`). The next run tries it again. When a process fails, its state and
 /// the last lines that it wrote are shown.
 ///
 /// A changed declaration means one restart. `stopped` ends the command and removes all that
