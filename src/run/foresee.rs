@@ -232,6 +232,8 @@ impl Walk<'_> {
         }
         let touches =
             |made: &AbsPath, path: &AbsPath| made == path || made.is_below(path) || path.is_below(made);
+        let host = self.spec.items[item].host;
+        let led: Vec<_> = owed.iter().map(|path| (*path, self.led_to(host, path))).collect();
         let (mut touched, mut first) = (Vec::new(), None);
         for (before, _) in self.spec.graph.dependencies(Vertex::Item(item)) {
             let (Vertex::Item(cause), Some(Standing::Pending { until, content, .. })) =
@@ -240,8 +242,9 @@ impl Walk<'_> {
                 continue;
             };
             let made = self.item(cause).resource.as_resource().content_paths();
-            let of_it = owed.iter().filter(|path| made.iter().any(|made| touches(made, path)));
-            let of_it: Vec<&AbsPath> = of_it.copied().collect();
+            let is_of_it = |path: &AbsPath| made.iter().any(|made| touches(made, path));
+            let of_it = led.iter().filter(|(_, places)| places.iter().any(is_of_it));
+            let of_it: Vec<&AbsPath> = of_it.map(|(path, _)| *path).collect();
             match content {
                 Some(false) => {}
                 // Another one that it watches, and does not owe for yet: it will.
@@ -254,6 +257,28 @@ impl Walk<'_> {
             }
         }
         first.filter(|_| owed.iter().all(|path| touched.contains(path)))
+    }
+
+    /// A path, and where it leads by the links that are declared, each taken once.
+    fn led_to(&self, host: usize, path: &AbsPath) -> Vec<AbsPath> {
+        let mut places = vec![path.clone()];
+        let mut open: Vec<usize> =
+            (0..self.spec.items.len()).filter(|link| self.spec.items[*link].host == host).collect();
+        loop {
+            let next = open.iter().enumerate().find_map(|(at, link)| {
+                let target = self.item(*link).resource.as_resource().leads_to()?;
+                let own = self.path_of(*link)?;
+                let rest = places.iter().find_map(|place| match *place == own || place.is_below(&own) {
+                    true => place.as_str().strip_prefix(own.as_str()),
+                    false => None,
+                })?;
+                let rest = rest.trim_start_matches('/');
+                Some((at, if rest.is_empty() { target } else { target.join(rest) }))
+            });
+            let Some((at, place)) = next else { return places };
+            open.swap_remove(at);
+            places.push(place);
+        }
     }
 
     fn is_watched(&self, item: usize, before: Vertex) -> bool {
