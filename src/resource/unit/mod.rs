@@ -183,6 +183,12 @@ impl Unit {
 
     fn look(&self, system: &System, manager: &Manager) -> Result<Seen, Failure> {
         let mut shown = manager.show_shared(&self.name)?;
+        let seems_disabled = matches!(shown.file_state.as_str(), "disabled" | "");
+        if self.enabled == Some(true) && seems_disabled && shown.phase() == Phase::Up {
+            // While others were being enabled, systemd was seen to say so of one that was enabled.
+            let _turn = system.turn("systemd")?;
+            shown = manager.show(&self.name)?;
+        }
         shown.needs_reload |= self.has_unseen_drop_ins(system, &shown)?;
         let path = self.file(system)?;
         let file = match &self.content {
@@ -401,6 +407,7 @@ impl Resource for Unit {
             manager.call(&["daemon-reload"], "daemon-reload")?;
         }
         if let Some(enabled) = to("enabled") {
+            let _turn = system.turn("systemd")?;
             self.enable(&manager, enabled == "yes")?;
         }
         self.bring(system, &manager, needed)?;
