@@ -205,7 +205,9 @@ impl Walk<'_> {
 
     fn provides(&self, provider: usize, lack: &Lack) -> bool {
         let resource = &self.item(provider).resource;
-        let (makes_parents, links) = (resource.type_word() == "directory", resource.as_resource().links());
+        let links = resource.as_resource().links();
+        // What is removed takes none of its parents along.
+        let makes_parents = resource.type_word() == "directory" && !links.is_removal;
         if resource.type_word() == "file" && !links.is_removal {
             // What is missing is a directory.
             return false;

@@ -169,17 +169,23 @@ pub fn has_all_parents(spec: &Spec, before: &Snapshot) -> bool {
     })
 }
 
-/// With every declared link in its place, though another resource may have put something there.
+/// With every declared link in its place, though another resource may have put something there; one
+/// below another link is where that leads.
 pub fn with_declared_links(spec: &Spec, after: &Snapshot) -> Snapshot {
     let mut with_links = after.clone();
+    let Some(like) = after.values().next() else { return with_links };
+    let mut links: Vec<(&str, &str)> = Vec::new();
     for item in &spec.items {
         if let AnyResource::Symlink(link) = &item.resource
             && let (Presence::Present, Some(target)) = (&link.state, &link.target)
-            && let Some(like) = after.values().next()
         {
-            let entry = Entry { kind: 'l', content: target.clone().into_bytes(), ..like.clone() };
-            with_links.insert(link.path.to_string(), entry);
+            links.push((link.path.as_str(), target));
         }
+    }
+    links.sort_by_key(|(path, _)| path.len());
+    for (path, target) in links {
+        let entry = Entry { kind: 'l', content: target.as_bytes().to_vec(), ..like.clone() };
+        with_links.insert(real(&with_links, path), entry);
     }
     with_links
 }

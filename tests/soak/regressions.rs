@@ -200,6 +200,14 @@ regressions! {
             "file: /t/b\ncontent: x",
             "command: \"touch 'ROOT/t/made0'\"\non_change_of: /t/l\ncreates: /t/made0"
         ];
+    // seed 50070078
+    what_lies_in_a_directory_that_is_declared_absent_is_told_though_something_below_goes:
+        ["d 755 0:0 /t/a", "d 755 0:0 /t/a/b", "d 755 0:0 /t/a/b/c"],
+        ["directory: /t/a/b/c\nstate: absent", "directory: /t/a\nstate: absent"];
+    // seed 50067250
+    links_below_links_make_declared_paths_meet_and_no_end_is_asked_of_them:
+        ["d 755 0:0 /t/k"],
+        ["symlink: /t/b\ntarget: /t/k", "symlink: /t/b/b\ntarget: /t/k", "file: /t/b/b/b\nforce: true"];
     // Two threads made the same missing parent.
     directories_with_a_parent_in_common_are_made_side_by_side:
         [], ["directory: /t/p/q/a", "directory: /t/p/q/b", "directory: /t/p/q/c", "directory: /t/p/q/d"];

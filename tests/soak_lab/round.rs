@@ -90,7 +90,8 @@ pub fn round(bench: &Bench, seed: u64, tally: &Tally) -> Result<(), String> {
             told.iter_mut().for_each(|one| one.versions[1].clear());
             owed[1].clear();
         }
-        let paid = Debt { name, told: &told, known, owed }.is_paid_once()?;
+        let paid = Debt { name, told: &told, known, owed }.is_paid_once();
+        let paid = paid.map_err(|wrong| format!("{wrong}\nthe next run: {}", self::told(&applied)))?;
         tally.paid(paid);
     }
     oracle::command_ran(&bench.told_by('c'), known[3], before.confs[&'c'], after.confs[&'c'])
