@@ -90,6 +90,13 @@ impl Workers {
         }
         let system = self.shared.system.asked_now();
         for request in requests {
+            // What is asked after it is seen with the lock, and not while another run ends.
+            if matches!(request.operation, Operation::Lock(_)) {
+                let take = |holder: &Holder| take_lock(&self.shared, holder);
+                let outcome = operate(&system, &request.operation, take);
+                answer(&self.shared, Reply { id: request.id, outcome });
+                continue;
+            }
             // The receiver lives in `shared`, which this holds.
             drop(self.queue.send(Asked { request, system: system.clone() }));
         }

@@ -311,8 +311,20 @@ fn a_second_run_waits_for_the_lock_or_says_who_holds_it() {
         run(command.arg("apply").arg(case.path("other.yaml")).args(more))
     };
     other(&[]).expect(4).says("another run holds this machine's lock").says(&format!("pid {}", first.id()));
+    // What it saw while the first one was at work is looked at again when that is over.
+    let said = case.path("said");
+    let mut waits = support::converge(case.directory.path());
+    waits.arg("apply").arg(case.path("other.yaml")).args(["--wait-lock", "30s", "--format", "json"]);
+    let mut waits = waits.stdout(fs::File::create(&said).unwrap()).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    while !fs::read_to_string(&said).unwrap().contains("another run holds its lock") {
+        assert!(Instant::now() < end, "it does not wait");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     fs::write(case.path("go"), "").unwrap();
-    other(&["--wait-lock", "30s"]).expect(0);
+    assert!(waits.wait().unwrap().success());
+    let said = fs::read_to_string(&said).unwrap();
+    assert!(said.contains("\"ok\":2,\"changed\":0"), "{said}");
     assert!(first.wait().unwrap().success());
 }
 

@@ -153,9 +153,11 @@ impl Walk<'_> {
 
     fn lock_answered(&mut self, host: usize, taken: Result<(), LockRefusal>) {
         match taken {
-            Ok(()) => self.settle(Vertex::Host(host), Standing::Holds { fresh: false }),
+            // What was seen before another run was over need not be so any more.
+            Ok(()) => self.settle(Vertex::Host(host), Standing::Holds { fresh: self.waited_for_lock[host] }),
             Err(LockRefusal::Failed(failure)) => self.host_is_gone(host, failure),
             Err(LockRefusal::Held(holder)) => {
+                self.waited_for_lock[host] = true;
                 let past = holder.past(&self.options.holder);
                 // A dead run's agent ends within this, and its lock with it.
                 let patience = match past {

@@ -119,6 +119,7 @@ pub struct Walk<'a> {
     pub(super) longest: Vec<Duration>,
     pub(super) lock_until: Vec<Option<Instant>>,
     pub(super) awaits_ending: Vec<bool>,
+    pub(super) waited_for_lock: Vec<bool>,
     pub(super) items: Vec<ItemState>,
     ready: VecDeque<Vertex>,
     /// Items that have their turn again when another one is settled.
@@ -183,6 +184,7 @@ impl<'a> Walk<'a> {
             longest: vec![TIMEOUT; hosts],
             lock_until: vec![None; hosts],
             awaits_ending: vec![false; hosts],
+            waited_for_lock: vec![false; hosts],
             items: spec.items.iter().map(|_| item()).collect(),
             ready,
             awaiting: Vec::new(),
