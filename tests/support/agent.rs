@@ -125,7 +125,9 @@ impl Host {
 
     /// Puts a program there, where it is not there yet; it is looked at once.
     pub fn put_program(&self, from: &str, place: &str) {
-        static THERE: Mutex<BTreeSet<(Vec<String>, Option<String>, String)>> = Mutex::new(BTreeSet::new());
+        /// How it is reached, by what it is run there, and the program's place.
+        type There = (Vec<String>, Option<String>, String);
+        static THERE: Mutex<BTreeSet<There>> = Mutex::new(BTreeSet::new());
         let mut there = THERE.lock().unwrap_or_else(PoisonError::into_inner);
         if !there.insert((self.shell.clone(), self.wrapper.clone(), place.to_owned())) {
             return;
