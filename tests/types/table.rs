@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use converge::resource::{AnyResource, Check};
+use converge::resource::{Action, AnyResource, Check, Needed};
 use serde_json::Value;
 
 use crate::agent::{Agent, Host, resource, told};
@@ -80,6 +80,23 @@ impl Table<'_> {
         let said = end.expect_err(start);
         assert!(said.contains(words), "{start}: it says {said:?}, and not {words:?} ({applied:?})");
         assert_eq!(self.host.must(self.look), before, "{start}: it failed, and touched something");
+    }
+
+    /// For what changes nothing: in the situation that `arrange` makes, it is waited for with words
+    /// like these, and nothing is touched.
+    #[track_caller]
+    pub fn waits(&mut self, start: &str, arrange: &str, words: &str) {
+        self.arrange(arrange);
+        let declared = resource(self.word, self.declared.clone());
+        let before = self.host.must(self.look);
+        match self.agent.check(&declared) {
+            Ok(Check::Waits(waiting)) if waiting.reason.contains(words) => {}
+            other => panic!("{start}: it does not wait with the words {words:?}: {other:?}"),
+        }
+        let needed = Needed { action: Action::Change, changes: Vec::new(), lacks: Vec::new() };
+        let failure = self.agent.apply(&declared, &needed).expect_err(start);
+        assert!(failure.reason.contains(words), "{start}: nothing can make it so: {}", failure.reason);
+        assert_eq!(self.host.must(self.look), before, "{start}: it waited, and touched something");
     }
 
     /// What is cleared away and arranged anew where another test's useradd was at work: shadow's tools

@@ -1,12 +1,10 @@
 //! `unit` on a real host with systemd.
 
-#[path = "support/agent.rs"]
-#[allow(dead_code)]
-mod agent;
-
-use agent::{Agent, Host, host, resource, told};
+use crate::agent::{Agent, Host, host, resource, told};
 use converge::resource::{Action, AnyResource, Check};
 use serde_json::json;
+
+use crate::table::Table;
 
 /// A unit of the test's own, gone when the test ends.
 struct Scratch<'a> {
@@ -35,12 +33,16 @@ impl<'a> Scratch<'a> {
     }
 
     fn clear(&self) {
+        self.host.sh(&self.clearing());
+    }
+
+    fn clearing(&self) -> String {
         let name = self.name;
-        self.host.sh(&format!(
-            "systemctl unmask -q {name}; systemctl disable -q --now {name}; \
-             rm -rf /etc/systemd/system/{name}.service* /run/converge/units/{name}.service.json; \
-             systemctl daemon-reload; systemctl reset-failed {name}"
-        ));
+        format!(
+            "systemctl unmask -q {name}; systemctl disable -q --now {name}; systemctl disable -q --runtime {name}; \
+             rm -rf /etc/systemd/system/{name}.service* /run/converge/units/{name}.service.json \
+             /etc/systemd/system/.{name}.service.converge; systemctl daemon-reload; systemctl reset-failed {name}"
+        )
     }
 
     fn property(&self, property: &str) -> String {
@@ -65,34 +67,132 @@ fn needs(agent: &mut Agent, unit: &AnyResource) -> converge::resource::Needed {
     }
 }
 
+/// All that a unit is: which process runs, and what lies in its place.
+const LOOK: &str = "systemctl show -p InvocationID,ActiveState,SubState,UnitFileState,NeedDaemonReload,LoadState NAME; \
+    stat -c '%n %F %i %Y %Z %a' /etc/systemd/system/NAME.service* /etc/systemd/system/*.wants/NAME.service 2>&1; true";
+const SLEEPS: &str = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
+
 #[test]
-fn a_unit_with_its_file_is_made_started_enabled_and_then_left_alone() {
+fn a_unit_with_its_file_from_every_start() {
     let Some(host) = host() else { return };
-    let (scratch, mut agent) = (Scratch::new(&host, "cvg-own"), host.agent());
-    let content = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
-    let unit = resource("unit", json!({"unit": "cvg-own", "enabled": true, "content": content}));
-    let first = needs(&mut agent, &unit);
-    assert_eq!((first.action, first.lacks.len()), (Action::Create, 0));
-    let (applied, end) = agent.converge(&unit);
-    assert!(applied.is_some());
-    assert_eq!(end, Ok(()));
-    assert_eq!(
-        (scratch.property("ActiveState"), scratch.property("UnitFileState")),
-        ("active".into(), "enabled".into())
+    let name = "cvg-starts";
+    let scratch = Scratch::new(&host, name);
+    let declared = json!({"unit": name, "enabled": true, "masked": false, "content": SLEEPS});
+    let (clear, look) = (scratch.clearing(), LOOK.replace("NAME", name));
+    let mut table =
+        Table { host: &host, agent: host.agent(), word: "unit", declared, clear: &clear, look: &look };
+    let file = "/etc/systemd/system/cvg-starts.service";
+    let write = |content: &str| {
+        format!("printf '%b' '{}' > {file}; systemctl daemon-reload", content.replace('\n', "\\n"))
+    };
+    // A while after its start: before that it has not settled.
+    let right = format!("{}; systemctl enable -q --now {name}; sleep 1.2", write(SLEEPS));
+    let at = |line: &str| format!("{right}; {line}");
+    let new = ["content", "enabled", "state"];
+    table.row("absent", "true", &new);
+    assert_eq!(host.must(&format!("stat -c '%U %a' {file}")), "root 644\n");
+    table.row("right", &right, &[]);
+    table.row("right, but stopped", &at("systemctl stop cvg-starts"), &["state"]);
+    table.row("right, but not enabled", &at("systemctl disable -q cvg-starts"), &["enabled"]);
+    table.row(
+        "enabled until the next boot",
+        &at("systemctl disable -q cvg-starts; systemctl enable -q --runtime cvg-starts"),
+        &["enabled"],
     );
-    let invocation = scratch.property("InvocationID");
-    assert_eq!(agent.converge(&unit), (None, Ok(())));
-    assert_eq!(scratch.property("InvocationID"), invocation);
-    // A changed unit file means a restart.
-    let unit =
-        resource("unit", json!({"unit": "cvg-own", "content": content.replace("infinity", "1000000")}));
-    let needed = needs(&mut agent, &unit);
-    assert!(told(&needed).contains("restart: running with its old unit file"), "{}", told(&needed));
-    assert_eq!(agent.converge(&unit).1, Ok(()));
-    assert_ne!(scratch.property("InvocationID"), invocation);
-    let unit = resource("unit", json!({"unit": "cvg-own", "state": "inactive", "enabled": false}));
-    assert_eq!(agent.converge(&unit).1, Ok(()));
-    assert_eq!(scratch.property("UnitFileState"), "disabled");
+    table.row(
+        "failed",
+        &at("systemctl kill -s KILL cvg-starts; until systemctl is-failed -q cvg-starts; do sleep 0.1; done"),
+        &["state"],
+    );
+    table.row(
+        "only its file, which nobody has read",
+        &format!("printf '%b' '{}' > {file}", SLEEPS.replace('\n', "\\n")),
+        &new[1..],
+    );
+    let other = SLEEPS.replace("infinity", "100000");
+    table.row(
+        "another file, which runs",
+        &format!("{}; systemctl enable -q --now {name}; sleep 1.2", write(&other)),
+        &["content", "restart"],
+    );
+    table.row("another file, which rests", &write(&other), &new);
+    table.row("half a file", &write("[Service]\nExecSta"), &new);
+    table.row(
+        "an empty file, which is a mask",
+        &format!(": > {file}; systemctl daemon-reload"),
+        &["masked", "content", "enabled", "state"],
+    );
+    table.row("masked", &format!("systemctl mask -q {name}"), &["masked", "content", "enabled", "state"]);
+    table.row(
+        "right, and it runs with another",
+        &format!(
+            "{}; systemctl enable -q --now {name}; sleep 1.2; printf '%b' '{}' > {file}",
+            write(&other),
+            SLEEPS.replace('\n', "\\n")
+        ),
+        &["restart"],
+    );
+    table.row("right, and it runs without a drop-in", &at("mkdir cvg-starts.service.d; printf '[Service]\\nEnvironment=A=1\\n' > cvg-starts.service.d/a.conf").replace("mkdir cvg", "cd /etc/systemd/system; mkdir cvg"), &["restart"]);
+    table.row("a crash loop", &format!("{}; systemctl enable -q {name}; systemctl start {name}; sleep 0.5", write("[Service]\nExecStart=/bin/false\nRestart=always\nRestartSec=50\n[Install]\nWantedBy=multi-user.target\n")), &["content", "state"]);
+    table.row("what a killed run left", "echo half > /etc/systemd/system/.cvg-starts.service.converge", &new);
+    table.refused("a directory in the file's place", &format!("mkdir {file}"), "is a directory");
+    // Somebody's own choice of mode stays.
+    table.row("private", &at(&format!("chmod 600 {file}")), &[]);
+}
+
+#[test]
+fn a_unit_comes_to_rest_from_every_start() {
+    let Some(host) = host() else { return };
+    let name = "cvg-rests";
+    let scratch = Scratch::new(&host, name);
+    let declared = json!({"unit": name, "state": "inactive", "enabled": false});
+    let (clear, look) = (scratch.clearing(), LOOK.replace("NAME", name));
+    let mut table =
+        Table { host: &host, agent: host.agent(), word: "unit", declared, clear: &clear, look: &look };
+    let with = |service: &str, line: &str| {
+        format!(
+            "printf '[Service]\\n{service}\\n[Install]\\nWantedBy=multi-user.target\\n' \
+             > /etc/systemd/system/cvg-rests.service; systemctl daemon-reload; {line}"
+        )
+    };
+    let sleeps = "ExecStart=/bin/sleep infinity";
+    table.row("there is no such unit", "true", &[]);
+    table.row("it rests", &with(sleeps, ":"), &[]);
+    table.row("it runs", &with(sleeps, "systemctl start cvg-rests"), &["state"]);
+    table.row("it is enabled", &with(sleeps, "systemctl enable -q cvg-rests"), &["enabled"]);
+    table.row(
+        "it is enabled, and runs",
+        &with(sleeps, "systemctl enable -q --now cvg-rests"),
+        &["enabled", "state"],
+    );
+    table.row("masked", "systemctl mask -q cvg-rests", &[]);
+    table.row(
+        "failed",
+        &with("ExecStart=/bin/false", "systemctl start cvg-rests; sleep 0.5; systemctl is-failed cvg-rests"),
+        &[],
+    );
+    table.row(
+        "active (exited)",
+        &with("ExecStart=/bin/true\\nRemainAfterExit=yes", "systemctl start cvg-rests; sleep 0.5"),
+        &["state"],
+    );
+    table.row(
+        "a crash loop",
+        &with(
+            "ExecStart=/bin/false\\nRestart=always\\nRestartSec=50",
+            "systemctl start cvg-rests; sleep 0.5",
+        ),
+        &["state"],
+    );
+    table.row(
+        "a start that hangs",
+        &with(
+            "ExecStartPre=/bin/sleep 1000\\nExecStart=/bin/true",
+            "systemctl start --no-block cvg-rests; sleep 0.5",
+        ),
+        &["state"],
+    );
+    table.row("it cannot be loaded", &with("Type=simple", ":"), &[]);
 }
 
 #[test]

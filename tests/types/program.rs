@@ -1,14 +1,12 @@
 //! `program` on a real host with supervisord. One test after the other: they share supervisord.
 
-#[path = "support/agent.rs"]
-#[allow(dead_code)]
-mod agent;
-
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use agent::{Agent, Host, host, resource, told};
+use crate::agent::{Agent, Host, host, resource, told};
 use converge::resource::{Action, AnyResource, Check, Needed, Thing};
 use serde_json::json;
+
+use crate::table::Table;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -48,30 +46,72 @@ fn status(host: &Host, name: &str) -> String {
     host.sh(&format!("supervisorctl status {name}")).1
 }
 
+const LOOK: &str = "supervisorctl pid cvg; supervisorctl pid other; stat -c '%n %F %i %Y %Z %a' /etc/supervisor/conf.d/*; true";
+const CLEAR: &str = "rm -rf /etc/supervisor/conf.d/cvg* /etc/supervisor/conf.d/.cvg* /run/converge/programs/cvg.json; supervisorctl update";
+
 #[test]
-fn a_program_with_its_file_is_added_alone_and_then_left_alone() {
-    let Some((_guard, host, mut agent)) = supervised() else { return };
+fn a_program_with_its_file_from_every_start() {
+    let Some((_guard, host, agent)) = supervised() else { return };
+    // It runs through all of it: only what is declared is touched.
     add(&host, "other", "command=/bin/sleep infinity\nstartsecs=0");
-    let other = status(&host, "other").split("uptime").next().map(str::to_owned);
-    let content = "[program:cvg]\ncommand=/bin/sleep infinity\n";
-    let program = resource("program", json!({"program": "cvg", "content": content}));
-    let needed = needs(&mut agent, &program);
-    assert_eq!((needed.action, needed.lacks.len()), (Action::Create, 0));
-    assert_eq!(agent.converge(&program).1, Ok(()));
-    let first = status(&host, "cvg");
-    assert!(first.contains("RUNNING"), "{first}");
-    assert_eq!(agent.converge(&program), (None, Ok(())));
-    // A changed file: this one restarts, once; the other does not.
-    let program =
-        resource("program", json!({"program": "cvg", "content": content.replace("infinity", "100000")}));
-    assert!(told(&needs(&mut agent, &program)).contains("restart: running with its old program file"));
-    assert_eq!(agent.converge(&program).1, Ok(()));
-    assert!(host.must("ps -o args= -p $(supervisorctl pid cvg) 2>/dev/null || cat /proc/$(supervisorctl pid cvg)/cmdline").contains("100000"));
-    assert_eq!(status(&host, "other").split("uptime").next().map(str::to_owned), other);
-    let stopped = resource("program", json!({"program": "cvg", "state": "stopped"}));
-    assert_eq!(agent.converge(&stopped).1, Ok(()));
-    assert!(status(&host, "cvg").contains("STOPPED"));
-    assert_eq!(agent.converge(&stopped), (None, Ok(())));
+    let other = host.must("supervisorctl pid other");
+    let sleeps = "[program:cvg]\ncommand=/bin/sleep infinity\n";
+    let declared = json!({"program": "cvg", "content": sleeps});
+    let mut table = Table { host: &host, agent, word: "program", declared, clear: CLEAR, look: LOOK };
+    let file = |content: &str| {
+        format!("printf '{}' > /etc/supervisor/conf.d/cvg.conf", content.replace('\n', "\\n"))
+    };
+    // A while after its start: before that it has not settled.
+    let runs = |content: &str| format!("{}; supervisorctl update; sleep 1.5", file(content));
+    let at = |line: &str| format!("{}; {line}", runs(sleeps));
+    let longer = "[program:cvg]\ncommand=/bin/sleep 100000\n";
+    table.row("absent", "true", &["content", "state"]);
+    table.row("right", &runs(sleeps), &[]);
+    table.row("right, but stopped", &at("supervisorctl stop cvg"), &["state"]);
+    table.row(
+        "killed, and to be left so",
+        &runs(&format!("{sleeps}autorestart=false\n"))
+            .replace("sleep 1.5", "sleep 1.5; kill -9 $(supervisorctl pid cvg); sleep 0.5"),
+        &["content", "state"],
+    );
+    table.row("its file, which nobody has read", &file(sleeps), &["state"]);
+    table.row("another file, which runs", &runs(longer), &["content", "restart"]);
+    table.row("another file, which nobody has read", &file(longer), &["content", "state"]);
+    table.row(
+        "another file, stopped",
+        &format!("{}; supervisorctl stop cvg", runs(longer)),
+        &["content", "state"],
+    );
+    table.row("half a file", &file("[program:cvg]\n"), &["content", "state"]);
+    table.row("an empty file", &file(""), &["content", "state"]);
+    table.row(
+        "its file is gone, and it runs",
+        &at("rm /etc/supervisor/conf.d/cvg.conf"),
+        &["content", "restart"],
+    );
+    table.row(
+        "right, and it runs with another",
+        &format!("{}; {}", runs(longer), file(sleeps)),
+        &["restart"],
+    );
+    table.row("fatal", &format!("{}; for i in $(seq 100); do supervisorctl status cvg | grep -q FATAL && exit; sleep 0.1; done; exit 1", file("[program:cvg]\ncommand=/bin/false\nstartretries=0\n") + "; supervisorctl update"), &["content", "state"]);
+    table.row(
+        "what a killed run left",
+        "echo half > /etc/supervisor/conf.d/.cvg.conf.converge",
+        &["content", "state"],
+    );
+    assert_eq!(host.must("tr '\\0' ' ' < /proc/$(supervisorctl pid cvg)/cmdline"), "/bin/sleep infinity ");
+    table.refused(
+        "a directory in the file's place",
+        "mkdir /etc/supervisor/conf.d/cvg.conf",
+        "is a directory",
+    );
+    table.declared = json!({"program": "cvg", "state": "stopped"});
+    table.row("it runs, and is to be stopped", &runs(sleeps), &["state"]);
+    table.row("it is stopped, and is to be", &at("supervisorctl stop cvg"), &[]);
+    table.row("nobody knows it, and it is to be stopped", "true", &[]);
+    drop(table);
+    assert_eq!(host.must("supervisorctl pid other"), other, "the other program was restarted");
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! `domain` on a lab's dom0, whose stand-in for `xl` was checked against a real one. The domains
 //! of these tests are rows in its table. `CONVERGE_TEST_DOM0` is the command that reaches it.
 
-#[path = "support/agent.rs"]
-#[allow(dead_code)]
-mod agent;
-
-use agent::{Agent, Host, named_host, resource, told};
+use crate::agent::{Agent, Host, named_host, resource, told};
 use converge::resource::{AnyResource, Check, Needed};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::table::Table;
 
 /// A domain of a test's own, destroyed when it ends.
 struct Scratch {
@@ -40,10 +38,14 @@ impl Scratch {
         self.host.must(&format!("xl create {options} /etc/xen/{}.cfg", self.name));
     }
 
-    fn domain(&self, attributes: serde_json::Value) -> AnyResource {
+    fn declared(&self, attributes: Value) -> Value {
         let mut all = json!({"domain": self.name});
         all.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
-        resource("domain", all)
+        all
+    }
+
+    fn domain(&self, attributes: Value) -> AnyResource {
+        resource("domain", self.declared(attributes))
     }
 
     fn state(&self, state: &str) -> AnyResource {
@@ -57,9 +59,6 @@ impl Scratch {
         row.and_then(|row| row.split_whitespace().nth(4)).unwrap_or_default().to_owned()
     }
 }
-
-/// Brings a test's domain into a situation.
-type Arrange<'a> = &'a dyn Fn(&Scratch);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -75,33 +74,30 @@ fn needs(agent: &mut Agent, domain: &AnyResource) -> Needed {
 }
 
 #[test]
-fn from_every_situation_every_state_is_reached_and_then_left_alone() {
-    let situations: [(&str, Arrange); 6] = [
-        ("absent", &|_| {}),
-        ("running", &|it| it.create("")),
-        ("paused", &|it| {
-            it.create("");
-            it.xl("pause");
-            it.xl("pause");
-        }),
-        ("created paused", &|it| it.create("-p")),
-        ("shut down, preserved", &|it| {
-            it.create("");
-            it.xl("shutdown -w");
-        }),
-        ("crashed, preserved", &|it| {
-            it.create("");
-            it.host.must(&format!("xl sysrq {} c; sleep 1", it.name));
-        }),
+fn a_domain_from_every_start_to_every_state() {
+    let kept = "on_poweroff = \"preserve\"\non_crash = \"preserve\"";
+    let Some((scratch, agent)) = Scratch::new("cvg-grid", kept) else { return };
+    let clear = "xl destroy cvg-grid; rm -f /etc/xen/auto/cvg-grid* /run/converge/domains/cvg-grid.json";
+    // Which life of it, and whether it is paused or shut down; what it does at a moment is none of it.
+    let look = "xl list | awk '$1 == \"cvg-grid\" {gsub(\"[rb]\", \"-\", $5); print $2, $5}'; \
+                stat -c '%n %F %i %Y' /etc/xen/auto/cvg-grid* 2>&1; true";
+    let declared = scratch.declared(json!({}));
+    let mut table = Table { host: &scratch.host, agent, word: "domain", declared, clear, look };
+    let create = "xl create /etc/xen/cvg-grid.cfg";
+    // From where, by what, and the states of which it is one.
+    let starts = [
+        ("absent", "true".to_owned(), vec!["absent", "shutdown"]),
+        ("running", create.to_owned(), vec!["running"]),
+        ("paused twice", format!("{create}; xl pause cvg-grid; xl pause cvg-grid"), vec!["paused"]),
+        ("created paused", "xl create -p /etc/xen/cvg-grid.cfg".to_owned(), vec!["paused"]),
+        ("shut down, preserved", format!("{create}; xl shutdown -w cvg-grid"), vec!["shutdown"]),
+        ("crashed, preserved", format!("{create}; xl sysrq cvg-grid c; sleep 1"), vec!["shutdown"]),
     ];
-    for (what, arrange) in situations {
-        for wanted in ["running", "paused", "shutdown", "absent"] {
-            let kept = "on_poweroff = \"preserve\"\non_crash = \"preserve\"";
-            let Some((scratch, mut agent)) = Scratch::new("cvg-grid", kept) else { return };
-            arrange(&scratch);
-            let domain = scratch.state(wanted);
-            let (_, end) = agent.converge(&domain);
-            assert_eq!(end, Ok(()), "{wanted} from {what}: {}", scratch.flags());
+    for wanted in ["running", "paused", "shutdown", "absent"] {
+        table.declared = scratch.declared(json!({"state": wanted}));
+        for (start, arrange, is) in &starts {
+            let off: &[&str] = if is.contains(&wanted) { &[] } else { &["state"] };
+            table.row(&format!("{wanted} from {start}"), arrange, off);
             let flags = scratch.flags();
             let is_so = match wanted {
                 "running" => !flags.is_empty() && !flags.contains(['p', 's']),
@@ -109,10 +105,17 @@ fn from_every_situation_every_state_is_reached_and_then_left_alone() {
                 "shutdown" => flags.is_empty() || flags.contains('s'),
                 _ => flags.is_empty(),
             };
-            assert!(is_so, "{wanted} from {what}: `{flags}`");
-            assert_eq!(agent.converge(&domain), (None, Ok(())), "{wanted} from {what}");
+            assert!(is_so, "{wanted} from {start}: `{flags}`");
         }
     }
+    table.declared = scratch.declared(json!({"autostart": true}));
+    let link = "ln -s /etc/xen/cvg-grid.cfg /etc/xen/auto/";
+    table.row("absent, and not begun at boot", "true", &["state", "autostart"]);
+    table.row("running, and begun at boot", &format!("{create}; {link}"), &[]);
+    table.row("running, and not begun at boot", create, &["autostart"]);
+    table.row("absent, and begun at boot", link, &["state"]);
+    table.declared = scratch.declared(json!({"autostart": false}));
+    table.row("running, and begun at boot, which is not to be", &format!("{create}; {link}"), &["autostart"]);
 }
 
 #[test]
