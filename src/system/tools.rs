@@ -17,6 +17,16 @@ const PACKAGES: &[(&[&str], [&str; 5])] = &[
         ["passwd", "shadow-utils", "shadow", "shadow", "shadow"],
     ),
     (&["crontab"], ["cron", "cronie", "cronie", "cronie", "cronie"]),
+    (&["git"], ["git"; 5]),
+    (&["psql"], ["postgresql-client", "postgresql", "postgresql-client", "postgresql", "postgresql"]),
+    (
+        &["mysql", "mariadb"],
+        ["mariadb-client", "mariadb", "mariadb-client", "mariadb-clients", "mariadb-client"],
+    ),
+    (&["sqlite3"], ["sqlite3", "sqlite", "sqlite", "sqlite", "sqlite3"]),
+    (&["xz"], ["xz-utils", "xz", "xz", "xz", "xz"]),
+    (&["bzip2"], ["bzip2"; 5]),
+    (&["zstd"], ["zstd"; 5]),
 ];
 
 impl System {
@@ -42,8 +52,7 @@ impl System {
 
     /// The package that has a tool on this distribution; None where that is not known.
     pub fn package_of(&self, tool: &str) -> Option<&'static str> {
-        let (_, packages) = PACKAGES.iter().find(|(tools, _)| tools.contains(&tool))?;
-        packages.get(family(&Os::read(self))?).copied()
+        packages_of(tool)?.get(family(&Os::read(self))?).copied()
     }
 
     /// The way to a tool that is not here.
@@ -53,6 +62,15 @@ impl System {
             None => format!("install it, or put it into PATH ({})", search_path()),
         }
     }
+}
+
+/// The package that mostly has a tool, where no machine is known yet: Debian's.
+pub fn usual_package_of(tool: &str) -> Option<&'static str> {
+    packages_of(tool).map(|[debian, ..]| *debian)
+}
+
+fn packages_of(tool: &str) -> Option<&'static [&'static str; 5]> {
+    PACKAGES.iter().find(|(tools, _)| tools.contains(&tool)).map(|(_, packages)| packages)
 }
 
 /// The index into the lists of packages.
@@ -97,6 +115,21 @@ mod tests {
         }
         let (_root, system) = machine("ID=plan9");
         assert!(system.way_to("useradd").starts_with("install it, or put it into PATH"));
+    }
+
+    #[test]
+    fn the_tools_of_types_are_known() {
+        for (os_release, packages) in [
+            ("ID=debian", ["postgresql-client", "mariadb-client", "sqlite3", "git", "xz-utils"]),
+            ("ID=fedora", ["postgresql", "mariadb", "sqlite", "git", "xz"]),
+            ("ID=arch", ["postgresql", "mariadb-clients", "sqlite", "git", "xz"]),
+        ] {
+            let (_root, system) = machine(os_release);
+            let found =
+                ["psql", "mysql", "sqlite3", "git", "xz"].map(|tool| system.package_of(tool).unwrap());
+            assert_eq!(found, packages, "{os_release}");
+        }
+        assert_eq!(usual_package_of("xz"), Some("xz-utils"));
     }
 
     #[test]

@@ -32,25 +32,9 @@ struct Packing {
 }
 
 const PACKINGS: [Packing; 3] = [
-    Packing {
-        magic: b"\xfd7zXZ\0",
-        endings: &[".tar.xz", ".txz"],
-        tool: Tool {
-            program: "xz",
-            package: "xz-utils",
-            elsewhere: &[("dnf", "xz"), ("apk", "xz"), ("pacman", "xz"), ("zypper", "xz")],
-        },
-    },
-    Packing {
-        magic: b"BZh",
-        endings: &[".tar.bz2", ".tbz2", ".tbz"],
-        tool: Tool { program: "bzip2", package: "bzip2", elsewhere: &[] },
-    },
-    Packing {
-        magic: b"\x28\xb5\x2f\xfd",
-        endings: &[".tar.zst", ".tzst"],
-        tool: Tool { program: "zstd", package: "zstd", elsewhere: &[] },
-    },
+    Packing { magic: b"\xfd7zXZ\0", endings: &[".tar.xz", ".txz"], tool: Tool("xz") },
+    Packing { magic: b"BZh", endings: &[".tar.bz2", ".tbz2", ".tbz"], tool: Tool("bzip2") },
+    Packing { magic: b"\x28\xb5\x2f\xfd", endings: &[".tar.zst", ".tzst"], tool: Tool("zstd") },
 ];
 
 /// The program that an archive of this name will want.
@@ -69,7 +53,7 @@ pub fn open(system: &System, path: &AbsPath, unpacked: &AbsPath) -> Result<Archi
     if let Some(failure) = packing.tool.missing(system) {
         return Err(failure);
     }
-    let program = packing.tool.program;
+    let program = packing.tool.0;
     let line = "umask 077; exec \"$1\" -dc <\"$2\" >\"$3\"";
     let [from, to] = [path, unpacked].map(|path| system.locate(path).display().to_string());
     let output = system.run(&Invocation::new(["/bin/sh", "-c", line, "sh", program, &from, &to]))?;
@@ -209,7 +193,7 @@ mod tests {
             ("app.tar.gz", None),
             ("app.zip", None),
         ] {
-            assert_eq!(tool_for(name).map(|tool| tool.program), program, "{name}");
+            assert_eq!(tool_for(name).map(|tool| tool.0), program, "{name}");
         }
     }
 }

@@ -13,23 +13,11 @@ use crate::system::commands::{Invocation, Output};
 use crate::system::files::{Kind, Seen};
 use crate::system::users::Account;
 
-pub const PSQL: Tool = Tool {
-    program: "psql",
-    package: "postgresql-client",
-    elsewhere: &[("dnf", "postgresql"), ("zypper", "postgresql"), ("pacman", "postgresql")],
-};
-const MYSQL: Tool = Tool { program: "mysql", package: "mariadb-client", elsewhere: MARIADB.elsewhere };
+pub const PSQL: Tool = Tool("psql");
+const MYSQL: Tool = Tool("mysql");
 /// By its newer name.
-const MARIADB: Tool = Tool {
-    program: "mariadb",
-    package: "mariadb-client",
-    elsewhere: &[("dnf", "mariadb"), ("pacman", "mariadb-clients")],
-};
-pub const SQLITE: Tool = Tool {
-    program: "sqlite3",
-    package: "sqlite3",
-    elsewhere: &[("dnf", "sqlite"), ("apk", "sqlite"), ("pacman", "sqlite")],
-};
+const MARIADB: Tool = Tool("mariadb");
+pub const SQLITE: Tool = Tool("sqlite3");
 
 /// What a client would take from the environment, and is to take from the connection alone.
 const PG_VARIABLES: [&str; 14] = [
@@ -115,7 +103,7 @@ fn mysql(system: &System, connection: &Connection, query: &str) -> Result<Answer
     let tool = if MYSQL.is_missing(system) && !MARIADB.is_missing(system) { MARIADB } else { MYSQL };
     must_be_there(system, tool)?;
     let mut argv: Vec<String> =
-        [tool.program, "--batch", "--skip-column-names", "--connect-timeout=10"].map(str::to_owned).to_vec();
+        [tool.0, "--batch", "--skip-column-names", "--connect-timeout=10"].map(str::to_owned).to_vec();
     let port = connection.port.map(|port| port.to_string());
     for (option, value) in [
         ("host", connection.host.as_ref()),

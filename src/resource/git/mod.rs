@@ -23,7 +23,7 @@ use look::Checkout;
 use repository::Repository;
 use run::Git as Runner;
 
-const GIT: Tool = Tool { program: "git", package: "git", elsewhere: &[] };
+const GIT: Tool = Tool("git");
 
 /// So many names are in one line; the rest is counted.
 const NAMED: usize = 5;
