@@ -1,6 +1,7 @@
 //! What a plan can foresee: who will make what is missing, what follows from a change, and what
 //! cannot be seen yet.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use super::walk::{Phase, Standing, Walk};
@@ -138,11 +139,19 @@ impl Walk<'_> {
     /// In a plan: what is seen at its path now is something else: it lies below a link that does not
     /// point yet where it will, below what is yet to be mounted, or under what is yet to come off.
     pub(super) fn hidden_until(&self, item: usize) -> Option<String> {
-        let mut seen = self.item(item).resource.as_resource().looks_at();
-        seen.extend(self.path_of(item));
+        // Its own paths, and where they lead: only asked for where something hides at all.
+        let seen = OnceCell::new();
+        let look = || {
+            let mut seen = self.item(item).resource.as_resource().looks_at();
+            seen.extend(self.path_of(item));
+            let host = self.spec.items[item].host;
+            seen.iter().flat_map(|path| self.led_to(host, path)).collect::<Vec<_>>()
+        };
         let hiding = self.pending_before(item, |other| {
             let standing = self.outcomes.get(&Vertex::Item(other));
-            let hides = |other: AbsPath| seen.iter().any(|own| *own == other || own.is_below(&other));
+            let hides = |other: AbsPath| {
+                seen.get_or_init(look).iter().any(|own: &AbsPath| *own == other || own.is_below(&other))
+            };
             matches!(standing, Some(Standing::Pending { hides: true, .. }))
                 && self.path_of(other).is_some_and(hides)
         })?;

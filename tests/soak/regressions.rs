@@ -208,6 +208,10 @@ regressions! {
     links_below_links_make_declared_paths_meet_and_no_end_is_asked_of_them:
         ["d 755 0:0 /t/k"],
         ["symlink: /t/b\ntarget: /t/k", "symlink: /t/b/b\ntarget: /t/k", "file: /t/b/b/b\nforce: true"];
+    // seed 60056003
+    what_lies_behind_two_links_of_which_one_was_changed_by_hand_is_not_known:
+        ["d 755 0:0 /t/k", "d 755 0:0 /t/k/x", "d 755 0:0 /t/other", "l - 0:0 /t/a|other", "l - 0:0 /t/e|/t/a"],
+        ["symlink: /t/e\ntarget: /t/a", "directory: /t/e/x", "symlink: /t/a\ntarget: k"];
     // Two threads made the same missing parent.
     directories_with_a_parent_in_common_are_made_side_by_side:
         [], ["directory: /t/p/q/a", "directory: /t/p/q/b", "directory: /t/p/q/c", "directory: /t/p/q/d"];
