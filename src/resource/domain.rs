@@ -1,5 +1,6 @@
 //! `domain`: a virtual machine under Xen, or under libvirt.
 
+mod autostart;
 mod config;
 mod libvirt;
 mod listed;
@@ -13,17 +14,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::common::{in_the_way, no_directory};
-use super::{Action, Change, Check, Detail, Failure, Invalid, Lack, Links, Needed, Resource, Thing};
+use super::{Action, Change, Check, Detail, Failure, Invalid, Links, Needed, Resource, Thing};
 use crate::attribute::{AbsPath, Span};
 use crate::system::System;
-use crate::system::files::{Kind, Meta, Seen};
+use autostart::AUTO;
 use listed::{Row, Situation};
 use plan::{Plan, Step, plan};
 use xl::{Now, Xl};
-
-/// The links that Xen's `xendomains` starts at boot.
-const AUTO: &str = "/etc/xen/auto";
 
 /// How long `xl create` may take: up to a minute for a large guest, more where the machine is busy or
 /// other domains are created first. Killed half-way, it leaves what must be cleared away.
@@ -59,7 +56,8 @@ pub enum DomainState {
 /// `running` creates it from `config`, or unpauses it as often as it was paused; what was kept of
 /// it after a shutdown or crash (`on_crash = "preserve"`), or was left half built by a killed
 /// `xl create`, is cleared away first. A domain that is being built, shut down or rebooted is
-/// waited for, up to `timeout`, or `wait` where that is longer. A domain's `timeout` is 5 minutes where
+/// waited for, up to `timeout`, or `wait` where that is longer; so is one that the machine, which still boots, is about
+/// to start by itself (`autostart`). A domain's `timeout` is 5 minutes where
 /// none is given; several domains of a machine are created one after the other.
 ///
 /// `shutdown` and `absent` ask the guest to shut down, and again every 10 s, for a guest that is still
@@ -135,10 +133,6 @@ impl Domain {
             Some(config) => Ok(config.clone()),
             None => format!("/etc/xen/{}.cfg", self.name).parse().map_err(Failure::new),
         }
-    }
-
-    fn auto_link(&self) -> Result<AbsPath, Failure> {
-        format!("{AUTO}/{}.cfg", self.name).parse().map_err(Failure::new)
     }
 
     fn state_word(&self) -> &'static str {
@@ -218,6 +212,15 @@ impl Resource for Domain {
         let now = Xl { system, name: &self.name, config: &config }.now()?;
         let (mut changes, mut lacks) = (Vec::new(), Vec::new());
         let mut action = Action::Change;
+        if now.situation == Situation::Absent && self.is_about_to_be_started(system, &config)? {
+            self.autostart_change(system, &config, &mut changes, &mut lacks)?;
+            return Ok(match changes.is_empty() {
+                true => {
+                    Check::passing(format!("this machine boots, and is about to start domain {}", self.name))
+                }
+                false => Check::Needs(Needed { action, changes, lacks }),
+            });
+        }
         match plan(self.state, now.situation) {
             Plan::Holds => {}
             Plan::Waits => {}
@@ -275,9 +278,13 @@ impl Resource for Domain {
         if self.hypervisor == Hypervisor::Libvirt {
             return self.libvirt_evidence(system);
         }
-        let Ok(output) = system.tool(["xl", "list"]) else { return Vec::new() };
-        let mut details =
-            vec![Detail { title: "xl list".to_owned(), text: output.stdout.trim_end().to_owned() }];
+        let mut details = Vec::new();
+        // Where it does not answer, that is the failure itself.
+        if let Ok(output) = system.tool(["xl", "list"])
+            && output.succeeded()
+        {
+            details.push(Detail { title: "xl list".to_owned(), text: output.stdout.trim_end().to_owned() });
+        }
         let log = format!("/var/log/xen/xl-{}.log", self.name);
         if let Ok(path) = log.parse()
             && let Ok(text) = crate::system::files::tail(&system.locate(&path))
@@ -371,63 +378,6 @@ impl Domain {
             ))
             .help(format!("write name = \"{name}\" in it"))),
         }
-    }
-
-    fn autostart_change(
-        &self,
-        system: &System,
-        config: &AbsPath,
-        changes: &mut Vec<Change>,
-        lacks: &mut Vec<Lack>,
-    ) -> Result<(), Failure> {
-        let Some(wanted) = self.autostart else { return Ok(()) };
-        let links = self.auto_links(system, config)?;
-        let link = self.auto_link()?;
-        match (wanted, links.is_empty()) {
-            (true, true) => {
-                match system.see(&link)? {
-                    Seen::NoParent(parent) => lacks.push(no_directory(&parent)),
-                    Seen::There(Meta { kind, .. }) if kind != Kind::Symlink => {
-                        return Err(in_the_way(&link, kind, "a link to its configuration")
-                            .help(format!("move {link} away")));
-                    }
-                    _ => {}
-                }
-                changes.push(Change::from_to("autostart", "no", "yes"));
-            }
-            (false, false) => changes.push(Change::from_to("autostart", "yes", "no")),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// The links in /etc/xen/auto that lead to its configuration, whatever their names.
-    fn auto_links(&self, system: &System, config: &AbsPath) -> Result<Vec<AbsPath>, Failure> {
-        let directory: AbsPath = AUTO.parse().map_err(Failure::new)?;
-        if !system.locate(&directory).is_dir() {
-            return Ok(Vec::new());
-        }
-        let mut links = Vec::new();
-        for name in system.list(&directory)? {
-            let link = directory.join(&name);
-            if let Seen::There(Meta { kind: Kind::Symlink, .. }) = system.see(&link)? {
-                let target = system.link_target(&link)?;
-                if config::leads_to(&directory, &target) == Some(config.clone()) {
-                    links.push(link);
-                }
-            }
-        }
-        Ok(links)
-    }
-
-    fn set_autostart(&self, system: &System, config: &AbsPath) -> Result<(), Failure> {
-        if self.autostart == Some(true) {
-            return system.put_link(&self.auto_link()?, config.as_str());
-        }
-        for link in self.auto_links(system, config)? {
-            system.remove_file(&link)?;
-        }
-        Ok(())
     }
 }
 

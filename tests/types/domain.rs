@@ -1,6 +1,8 @@
 //! `domain` on a lab's dom0, whose stand-in for `xl` was checked against a real one. The domains
 //! of these tests are rows in its table. `CONVERGE_TEST_DOM0` is the command that reaches it.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use crate::agent::{Agent, Host, named_host, resource, told};
 use converge::resource::{AnyResource, Check, Needed};
 use serde_json::{Value, json};
@@ -27,7 +29,10 @@ impl Scratch {
     }
 
     fn clear(&self) {
-        self.host.sh(&format!("xl destroy {0}; rm -f /etc/xen/{0}.cfg /etc/xen/auto/{0}*", self.name));
+        self.host.sh(&format!(
+            "xl destroy {0}; rm -f /etc/xen/{0}.cfg /etc/xen/auto/{0}* /run/systemd/system/xendomains.service.d/{0}.conf",
+            self.name
+        ));
     }
 
     fn xl(&self, verb: &str) {
@@ -58,6 +63,12 @@ impl Scratch {
         let row = list.lines().find(|line| line.starts_with(&format!("{} ", self.name)));
         row.and_then(|row| row.split_whitespace().nth(4)).unwrap_or_default().to_owned()
     }
+}
+
+/// What `xendomains` is about to start, it starts for all who are linked: one test at a time.
+fn xendomains() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Scratch {
@@ -238,7 +249,42 @@ fn what_is_wrong_with_the_configuration_is_said_before_anything_is_done() {
 }
 
 #[test]
+fn what_the_boot_is_about_to_start_is_awaited_and_not_created_beside_it() {
+    let _alone = xendomains();
+    let Some((scratch, mut agent)) = Scratch::new("cvg-boot", "") else { return };
+    // As in a boot that has not come to it yet.
+    scratch.host.must("mkdir -p /run/systemd/system/xendomains.service.d");
+    scratch.host.put(
+        "/run/systemd/system/xendomains.service.d/cvg-boot.conf",
+        b"[Service]\nExecStart=\nExecStart=/bin/sh -c 'sleep 4; xl create /etc/xen/cvg-boot.cfg'\nExecStop=\n",
+    );
+    scratch.host.must("ln -s /etc/xen/cvg-boot.cfg /etc/xen/auto/");
+    scratch.host.must("systemctl daemon-reload; systemctl restart --no-block xendomains");
+    let domain = scratch.state("running");
+    let Ok(Check::Waits(waiting)) = agent.check(&domain) else { panic!("{}", scratch.flags()) };
+    assert!(
+        waiting.passing && waiting.reason.contains("is about to start domain cvg-boot"),
+        "{}",
+        waiting.reason
+    );
+    assert_eq!(agent.converge(&domain), (None, Ok(())));
+    scratch.host.must("until [ \"$(systemctl is-active xendomains)\" != activating ]; do sleep 0.1; done");
+    assert_eq!(
+        scratch.host.must("systemctl show -P Result xendomains").trim(),
+        "success",
+        "nobody was in its way"
+    );
+    // Once the boot is over, it is nobody else's to create.
+    scratch.xl("destroy");
+    assert_eq!(told(&needs(&mut agent, &domain)), "state: absent → running");
+    drop(scratch);
+    let host = named_host("CONVERGE_TEST_DOM0").expect("it was there");
+    host.must("systemctl daemon-reload");
+}
+
+#[test]
 fn autostart_is_a_link_whatever_its_name() {
+    let _alone = xendomains();
     let Some((scratch, mut agent)) = Scratch::new("cvg-auto", "") else { return };
     let on = scratch.domain(json!({"autostart": true, "state": "shutdown"}));
     let off = scratch.domain(json!({"autostart": false, "state": "shutdown"}));

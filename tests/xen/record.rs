@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::machine::Machine;
+use crate::support::lab::Output;
 use crate::support::{Ran, run};
 
 pub struct Record {
@@ -26,18 +27,30 @@ impl Record {
         writeln!(self.text, "{words}").expect("a string takes it");
     }
 
-    /// A command as a person would type it, and what it printed.
-    pub fn shown(&mut self, typed: &str, printed: &str, took: Duration) {
-        let printed = printed.trim_end();
-        self.say(&format!("```console\n$ {typed}\n{printed}\n```\n\n({})", seconds(took)));
+    /// The part of a spec that declares something, without its hosts.
+    pub fn resources(&mut self, text: &str) {
+        self.say(&format!("```yaml\nresources:\n  dom0:\n{}\n```", text.trim_end()));
     }
 
-    /// `xl list` in dom0.
-    pub fn xl_list(&mut self, machine: &Machine) -> String {
+    /// A command as a person would type it, what it printed, and how it ended.
+    pub fn shown(&mut self, typed: &str, printed: &str, ended: &str) {
+        let printed = printed.trim_end();
+        self.say(&format!("```console\n$ {typed}\n{printed}\n```\n\n({ended})"));
+    }
+
+    /// A command in dom0, as root.
+    pub fn in_dom0(&mut self, machine: &Machine, line: &str) -> Output {
         let begun = Instant::now();
-        let list = machine.must("xl list");
-        self.shown("xl list        # in dom0", &list, begun.elapsed());
-        list
+        let ran = machine.dom0(line);
+        let ended = format!("exit {}, {}", ran.status, seconds(begun.elapsed()));
+        self.shown(&format!("ssh dom0 {line}"), &format!("{}{}", ran.stdout, ran.stderr), &ended);
+        ran
+    }
+
+    pub fn xl_list(&mut self, machine: &Machine) -> String {
+        let ran = self.in_dom0(machine, "xl list");
+        assert!(ran.ok(), "{}", ran.stderr);
+        ran.stdout
     }
 
     /// converge as a person runs it: what it printed is shown, with the lab's paths made short.
@@ -47,8 +60,8 @@ impl Record {
         let printed = format!("{}{}", ran.stdout, ran.stderr);
         let directory = format!("{}/", machine.lab.dir().display());
         let name = spec.file_name().unwrap_or_default().to_string_lossy();
-        let printed = format!("{}(exit {})", printed.replace(&directory, "specs/"), ran.code);
-        self.shown(&format!("converge {verb} specs/{name}"), &printed, begun.elapsed());
+        let ended = format!("exit {}, {}", ran.code, seconds(begun.elapsed()));
+        self.shown(&format!("converge {verb} specs/{name}"), &printed.replace(&directory, "specs/"), &ended);
         ran
     }
 }
@@ -61,15 +74,28 @@ pub fn seconds(took: Duration) -> String {
     }
 }
 
-/// What the machine is, for the table at the head of the page.
-pub fn versions(machine: &Machine, took: &str) {
+/// What the machine is and how long it takes to have it, for the table at the head of the page.
+pub fn versions(machine: &Machine, from_snapshot: Duration) {
     let says = |line: &str| machine.must(line).trim().to_owned();
+    let took = machine.lab.xen(&["took"]);
+    assert!(took.ok(), "how long making it took is noted: {}", took.stderr);
+    let noted = |what: &str| {
+        let of = |line: &str| line.strip_prefix(what)?.trim().parse().ok();
+        Duration::from_secs(took.stdout.lines().find_map(of).unwrap_or_else(|| panic!("{what}: {took:?}")))
+    };
+    let (disks, boot) = (noted("disks"), noted("boot"));
     let rows = format!(
-        "| until dom0's ssh answered | {took}, {} |\n| Xen | {} |\n| dom0 and guest | {}, Linux {} |\n\n",
-        std::fs::read_to_string(machine.lab.dir().join("begun")).unwrap_or_default().trim(),
+        "| Xen | {} |\n| dom0 and guest | {}, Linux {} |\n\
+         | the machine from nothing | {}: its disks from Debian's packages in {}, then booted, with a snapshot of that, in {} \
+         (wanted: under 10 min) |\n\
+         | the machine from its snapshot | {} until dom0's ssh answers (wanted: under 2 min) |\n",
         says("dpkg-query -Wf '${Version}' xen-hypervisor-4.17-amd64"),
         says(". /etc/os-release; echo \"$PRETTY_NAME\" $(cat /etc/debian_version)"),
         says("uname -r"),
+        seconds(disks + boot),
+        seconds(disks),
+        seconds(boot),
+        seconds(from_snapshot),
     );
     write("machine", &rows);
 }

@@ -128,6 +128,11 @@ vps0() {  # ROOT
   echo '/dev/xvda / ext4 noatime 0 1' >"$r/etc/fstab"
   install -m755 "$LAB_DIR/site/backend.py" "$r/usr/local/bin/backend"
   chroot "$r" sh -es <"$LAB_DIR/site/vps0.sh"
+  # An operator comes when the boot is long over, and finds what it left broken. Emulated, supervisord takes longer to fail than
+  # sshd to answer: sshd waits for its first try.
+  mkdir -p "$r/etc/systemd/system/ssh.service.d"
+  printf '[Unit]\nAfter=supervisor.service\n[Service]\nTimeoutStartSec=10min\nExecStartPre=/usr/local/sbin/supervisord-was-tried\n' >"$r/etc/systemd/system/ssh.service.d/last.conf"
+  printf '#!/bin/sh\nwhile [ "$(systemctl show -P Result supervisor)" = success ]; do sleep 1; done\n' | install -m755 /dev/stdin "$r/usr/local/sbin/supervisord-was-tried"
 }
 
 disk() {  # ROOT SIZE: an ext4 of it

@@ -4,6 +4,7 @@
 #   probe                can this machine do it? exit 0 and one line, or 1 and what is missing
 #   build                the machine's disks (done by `up` when needed)
 #   built                are they made?
+#   took                 how many seconds that took, and the first boot with its snapshot: `disks 145` and `boot 46`
 #   up [--owner PID]     a new lab with dom0, on, and vps0, which nobody has created yet. From the snapshot `booted`; the
 #                        first time it is booted, and the snapshot made
 #   save NAME            a snapshot of the whole machine as it is, memory and disks; it is there for later labs too
@@ -34,11 +35,19 @@ probe() {
   echo "real Xen: $(qemu-system-x86_64 --version | head -1), emulated"
 }
 
+made() {
+  ! built || return 0
+  local begun=$SECONDS
+  build; echo "disks $((SECONDS - begun))" >"$(image_dir)/took"
+}
+built() { [ -e "$LAB_IMAGE/id.pub" ] && [ -e "$(image_dir)/done" ]; }
+machine_dir() { echo "$(image_dir)/machine-$( (cat "$HERE/power.sh"; qemu-system-x86_64 --version) | md5sum | cut -c1-6)"; }
+
 up() {
-  local m d said
+  local m d said begun
   probe >/dev/null
   "$lab" up --bare "$@"
-  build; m=$(image_dir)/machine-$( (cat "$HERE/power.sh"; qemu-system-x86_64 --version) | md5sum | cut -c1-6); mkdir -p "$m"; ln -sfn "$m" "$LAB/machine"
+  made; begun=$SECONDS; m=$(machine_dir); mkdir -p "$m"; ln -sfn "$m" "$LAB/machine"
   # There is one such machine: qemu holds its disks. What a killed one left has leaks at most; else it is made anew.
   for d in dom0 vps0; do
     if [ -e "$m/$d.qcow2" ] && ! said=$(qemu-img check -q -r leaks "$m/$d.qcow2" 2>&1); then
@@ -53,9 +62,9 @@ up() {
   "$lab" _machine_guest vps0=12 "$m/../vps0.pub" dom0
   rm -f "$m/loadvm"; ! has booted || echo booted >"$m/loadvm"
   "$lab" boot dom0
-  if has booted; then echo "from its snapshot" >"$LAB/begun"; return; fi
+  if has booted; then echo "from the snapshot" >"$LAB/begun"; return; fi
   "$lab" ssh dom0 'until systemctl is-system-running | grep -qv starting; do sleep 1; done; xl list >/dev/null'
-  save booted; echo "booted, and its snapshot made" >"$LAB/begun"
+  save booted; echo "by booting" >"$LAB/begun"; echo "boot $((SECONDS - begun))" >"$m/took"
 }
 
 monitor() { [ -S "$LAB/machine/monitor" ] || die "dom0 is off"; python3 "$HERE/monitor.py" "$LAB/machine/monitor" "$*"; }
@@ -68,8 +77,9 @@ load() { has "$1" || die "no snapshot $1"; "$lab" power-cut dom0; echo "$1" >"$L
 verb=${1:-help}; [ $# = 0 ] || shift
 case $verb in
   probe) probe ;;
-  build) mkdir -p "$LAB_IMAGE"; [ -e "$LAB_IMAGE/id.pub" ] || ssh-keygen -qt ed25519 -N '' -C lab -f "$LAB_IMAGE/id"; build ;;
-  built) [ -e "$LAB_IMAGE/id.pub" ] && [ -e "$(image_dir)/done" ] ;;
+  build) mkdir -p "$LAB_IMAGE"; [ -e "$LAB_IMAGE/id.pub" ] || ssh-keygen -qt ed25519 -N '' -C lab -f "$LAB_IMAGE/id"; made ;;
+  built) built ;;
+  took) cat "$(image_dir)/took" "$(machine_dir)/took" ;;
   up) up "$@" ;;
   save) save "$1" ;;
   load) load "$1" ;;
