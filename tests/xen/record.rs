@@ -29,7 +29,11 @@ impl Record {
 
     /// The part of a spec that declares something, without its hosts.
     pub fn resources(&mut self, text: &str) {
-        self.say(&format!("```yaml\n# part of a spec: the host dom0 is reached as admin, with `become: sudo`\nresources:\n  dom0:\n{}\n```", text.trim_end()));
+        self.say(&format!(
+            "```yaml\n# part of a spec: the host dom0 is reached as admin, with `become: sudo`\n\
+             resources:\n  dom0:\n{}\n```",
+            text.trim_end()
+        ));
     }
 
     /// A command as a person would type it, what it printed, and how it ended.

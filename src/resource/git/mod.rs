@@ -1,7 +1,9 @@
 //! `git`: a checkout of a repository.
 
 mod bring;
+mod judge;
 mod look;
+mod make;
 mod repository;
 mod run;
 
@@ -9,19 +11,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::common::{Presence, in_the_way, is_false, no_parent, nothing_lacking};
+use super::common::{Presence, in_the_way, is_false, nothing_lacking};
 use super::fetch;
 use super::record::Record;
 use super::tool::Tool;
-use super::{Action, Change, Check, Failure, Invalid, Lack, Links, Needed, Resource, Thing};
-use crate::attribute::{AbsPath, Mode};
+use super::{Action, Check, Failure, Invalid, Lack, Links, Needed, Resource, Thing};
+use crate::attribute::AbsPath;
 use crate::system::System;
-use crate::system::files::{Access, Kind, Meta, Seen};
+use crate::system::files::{Kind, Meta, Seen};
 use crate::system::users::Account;
-use bring::{Bringing, Refused};
-use look::Checkout;
 use repository::Repository;
-use run::Git as Runner;
 
 const GIT: Tool = Tool("git");
 
@@ -186,340 +185,6 @@ impl Git {
                 .help("name the user that it is to belong to with `user`")
         })
     }
-
-    fn creation(
-        &self,
-        system: &System,
-        was: &str,
-        missing: Option<&AbsPath>,
-        there: Option<&Meta>,
-    ) -> Result<Check, Failure> {
-        let repository = self.repository()?;
-        let mut lacks = self.lacks(system)?;
-        let version = match lacks.is_empty() {
-            false => self.version.clone(),
-            true => {
-                let runner = Runner::new(system, self.account(system, there)?, &repository)?;
-                Some(look::wanted(&runner, self.version.as_deref())?.told())
-            }
-        };
-        lacks.extend(missing.map(|missing| no_parent(&self.path, missing)));
-        let changes = vec![
-            Change::from_to("state", was, "present"),
-            Change::new("repository", None, Some(repository.address)),
-            Change::new("version", None, version),
-        ];
-        let is_new = matches!(was, "absent" | EMPTY);
-        let action = if is_new { Action::Create } else { Action::Change };
-        Ok(Check::Needs(Needed { action, changes, lacks }))
-    }
-
-    /// What is off about the checkout that is there.
-    fn check_there(&self, system: &System, there: &Meta) -> Result<Check, Failure> {
-        let repository = self.repository()?;
-        let lacks = self.lacks(system)?;
-        if !lacks.is_empty() {
-            let change = Change::new("version", None, self.version.clone());
-            return Ok(Check::Needs(Needed { action: Action::Change, changes: vec![change], lacks }));
-        }
-        let account = self.account(system, Some(there))?;
-        let of_git = self.of_git(system)?.uid;
-        let mut changes = Vec::new();
-        if let Some(user) = &self.user
-            && let Some(other) = [there.uid, of_git].into_iter().find(|uid| *uid != account.uid)
-        {
-            changes.push(Change::from_to("user", system.user_name(other), user));
-        }
-        if there.uid != of_git {
-            // git would trust none of the two.
-            return match changes.is_empty() {
-                false => Ok(Check::of(Action::Change, changes)),
-                true => Err(Failure::new(format!("{} and its .git belong to different users", self.path))
-                    .help("name the one that both are to belong to with `user`")),
-            };
-        }
-        // As long as it belongs to another, git is that one's.
-        let looker = if changes.is_empty() { account } else { self.owner(system, there)? };
-        let runner = Runner::new(system, looker, &repository)?;
-        let Some(checkout) = look::checkout(&runner, &self.path)? else { return Err(self.no_checkout()) };
-        let is_cut = self.cut_off(system)?.is_some_and(|under_way| under_way.switching);
-        if !is_cut && !self.force {
-            self.nothing_changed(&checkout)?;
-        }
-        let wanted = look::wanted(&runner, self.version.as_deref())?;
-        let is_off = checkout.head.as_deref() != Some(&wanted.commit);
-        if checkout.origin.as_deref() != Some(&repository.address) {
-            changes.push(Change::new("repository", checkout.origin, Some(repository.address.clone())));
-        }
-        if is_off {
-            let from = checkout.head.as_deref().map(|head| look::brief(head).to_owned());
-            changes.push(Change::new("version", from, Some(wanted.told())));
-        }
-        if self.depth.is_none() && checkout.is_shallow {
-            changes.push(Change::from_to("depth", "a part of the history", "all of it"));
-        }
-        if is_cut {
-            changes.push(Change::from_to(
-                "files",
-                "left half done by a run that was cut off",
-                "as committed",
-            ));
-        } else if !checkout.changes.is_empty() {
-            changes.push(Change::from_to("files", changed(&checkout.changes), "as committed"));
-        }
-        if is_off && !is_cut && checkout.head.is_some() {
-            changes.extend(self.own_commits(&runner)?);
-        }
-        if !checkout.submodules.is_empty() {
-            changes.push(Change::from_to("submodules", named(&checkout.submodules), "as the commit says"));
-        }
-        Ok(Check::of(Action::Change, changes))
-    }
-
-    fn owner(&self, system: &System, there: &Meta) -> Result<Account, Failure> {
-        let name = system.user_name(there.uid);
-        system.account(&name)?.ok_or_else(|| {
-            Failure::new(format!("{} belongs to {name}, and there is no such user", self.path)).help(format!(
-                "give it to its user first: `chown -R {} {}`",
-                self.user.as_deref().unwrap_or("USER"),
-                self.path
-            ))
-        })
-    }
-
-    fn of_git(&self, system: &System) -> Result<Meta, Failure> {
-        match system.see(&self.path.join(".git"))? {
-            Seen::There(there) => Ok(there),
-            _ => Err(self.no_checkout()),
-        }
-    }
-
-    fn nothing_changed(&self, checkout: &Checkout) -> Result<(), Failure> {
-        if checkout.changes.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::new(format!("{} has local changes: {}", self.path, changed(&checkout.changes)))
-            .help(format!("look at them (`git -C {} diff`), then commit and push or undo them; or let converge discard them with `force: true`", self.path))
-            .detail("changed", checkout.changes.join("\n")))
-    }
-
-    /// With `force`, what will be left behind; else it is a failure.
-    fn own_commits(&self, runner: &Runner<'_>) -> Result<Option<Change>, Failure> {
-        let own = look::own_commits(runner, &self.path)?;
-        if own.is_empty() {
-            return Ok(None);
-        }
-        let count = if own.len() == 1 {
-            "a commit that is".to_owned()
-        } else {
-            format!("{} commits that are", own.len())
-        };
-        if self.force {
-            return Ok(Some(Change::new("commits", Some(format!("{count} nowhere else")), None)));
-        }
-        Err(Failure::new(format!("{} has {count} nowhere else: {}", self.path, named(&own)))
-            .help("push them, or let converge leave them behind with `force: true` (git keeps them in its reflog for some weeks)")
-            .detail("commits", own.join("\n")))
-    }
-
-    fn no_checkout(&self) -> Failure {
-        Failure::new(format!("{} is a directory that is not empty, and no checkout of git", self.path))
-            .help("move it away, or empty it: it is never replaced")
-    }
-
-    fn check_absent(&self, system: &System, seen: &Seen) -> Result<Check, Failure> {
-        let Seen::There(there) = seen else { return Ok(Check::Holds) };
-        let is_checkout =
-            there.kind == Kind::Directory && matches!(system.see(&self.path.join(".git"))?, Seen::There(_));
-        if !is_checkout {
-            let what = if there.kind == Kind::Directory {
-                "a directory that is no checkout".to_owned()
-            } else {
-                there.kind.to_string()
-            };
-            return Err(Failure::new(format!("{} is {what}, and a checkout is declared absent", self.path))
-                .help("declare the thing that it is as absent"));
-        }
-        if !self.force {
-            return Err(Failure::new(format!("{} is a checkout, with all that is in it", self.path))
-                .help("remove it with `force: true`"));
-        }
-        Ok(Check::needs(Action::Remove, vec![Change::from_to("state", "present", "absent")]))
-    }
-
-    /// Makes a new one beside the place, and moves it there.
-    fn create(&self, system: &System, repository: &Repository, old: Option<&Meta>) -> Result<(), Failure> {
-        let stage = self.beside().ok_or_else(|| Failure::new("/ cannot be a checkout"))?;
-        clear(system, &stage)?;
-        let was_directory = old.filter(|old| old.kind == Kind::Directory);
-        let account = self.account(system, was_directory)?;
-        let runner = Runner::new(system, account.clone(), repository)?;
-        let wanted = look::wanted(&runner, self.version.as_deref())?;
-        let is_root = rustix::process::geteuid().is_root();
-        let access = Access {
-            uid: Some(account.uid).filter(|_| is_root),
-            gid: Some(was_directory.map_or(account.gid, |old| old.gid)).filter(|_| is_root),
-            mode: Some(was_directory.map_or(Mode::from_bits(0o755), |old| old.mode)),
-        };
-        system.make_directory(&stage, access)?;
-        let bringing = Bringing {
-            git: &runner,
-            at: &stage,
-            depth: self.depth,
-            is_shallow: false,
-            is_new: true,
-            force: false,
-        };
-        let make = || {
-            bringing.begin()?;
-            let commit = bringing.fetch(&wanted)?;
-            if let Err(Refused(names)) = bringing.check_out(&commit)? {
-                return Err(in_the_way_of_git(&stage, &names));
-            }
-            bringing.submodules()?;
-            system.sync(&stage)?;
-            if old.is_some_and(|old| old.kind != Kind::Directory) {
-                system.remove_file(&self.path)?;
-            }
-            system.move_to(&stage, &self.path)
-        };
-        let made = make();
-        if made.is_err() {
-            // What failed is told; a half checkout is no use to anybody, and goes with the next run.
-            let _ = clear(system, &stage);
-        }
-        made?;
-        self.record().remove(system)
-    }
-
-    /// Brings the checkout that is there to where it should be.
-    fn update(&self, system: &System, repository: &Repository, there: &Meta) -> Result<(), Failure> {
-        let account = self.account(system, Some(there))?;
-        let record = self.record();
-        let cut = self.cut_off(system)?;
-        let own = self.path.join(".git");
-        if let Some(cut) = &cut {
-            remove_leftovers(system, &own, cut.since)?;
-        }
-        let was_switching = cut.is_some_and(|cut| cut.switching);
-        let inode = self.of_git(system)?.inode;
-        let since = now();
-        record.write(system, &UnderWay { switching: was_switching, since, inode })?;
-        if self.user.is_some() {
-            own_all(system, &self.path, &account, there.device)?;
-        }
-        let runner = Runner::new(system, account, repository)?;
-        let checkout = look::checkout(&runner, &self.path)?.ok_or_else(|| self.no_checkout())?;
-        let force = self.force || was_switching;
-        let is_shallow = checkout.is_shallow;
-        let bringing =
-            Bringing { git: &runner, at: &self.path, depth: self.depth, is_shallow, is_new: false, force };
-        let fetch = || {
-            // Somebody may have changed them since the check.
-            if !force {
-                self.nothing_changed(&checkout)?;
-            }
-            if checkout.origin.as_deref() != Some(&repository.address) {
-                bringing.name_origin()?;
-            }
-            let wanted = look::wanted(&runner, self.version.as_deref())?;
-            bringing.fetch(&wanted)
-        };
-        let fetched = fetch();
-        if fetched.is_err() && !was_switching {
-            remove_leftovers(system, &own, since)?;
-            record.remove(system)?;
-        }
-        let commit = fetched?;
-        record.write(system, &UnderWay { switching: true, since, inode })?;
-        if let Err(Refused(names)) = bringing.check_out(&commit)? {
-            record.remove(system)?;
-            return Err(in_the_way_of_git(&self.path, &names));
-        }
-        bringing.submodules()?;
-        system.sync(&self.path)?;
-        record.remove(system)
-    }
-}
-
-/// What was there is an empty directory.
-const EMPTY: &str = "an empty directory";
-
-fn in_the_way_of_git(path: &AbsPath, names: &[String]) -> Failure {
-    Failure::new(format!(
-        "files that git does not know are in the way in {path}: {}; nothing was changed",
-        named(names)
-    ))
-    .help("move them away, or let converge overwrite them with `force: true`")
-    .detail("in the way", names.join("\n"))
-}
-
-/// `2 files: a, b`.
-fn changed(names: &[String]) -> String {
-    let unit = if names.len() == 1 { "file" } else { "files" };
-    format!("{} {unit}: {}", names.len(), named(names))
-}
-
-fn named(names: &[String]) -> String {
-    let mut text = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > NAMED {
-        text.push_str(&format!(" and {} more", names.len() - NAMED));
-    }
-    text
-}
-
-fn clear(system: &System, path: &AbsPath) -> Result<(), Failure> {
-    match system.see_to_remove(path)? {
-        Seen::There(Meta { kind: Kind::Directory, .. }) => system.remove_tree(path),
-        Seen::There(_) => system.remove_file(path),
-        Seen::Absent | Seen::NoParent(_) => Ok(()),
-    }
-}
-
-/// What a git leaves behind that was killed, or had no room: locks, and objects that came in half.
-/// Only what is no older than the run it was in: another may be at work there.
-fn remove_leftovers(system: &System, at: &AbsPath, since: i128) -> Result<(), Failure> {
-    let Seen::There(Meta { kind: Kind::Directory, .. }) = system.see(at)? else { return Ok(()) };
-    // Single objects lie in directories of two digits, and are many.
-    let is_of_objects = at.file_name().len() == 2;
-    for name in system.list(at)? {
-        let is_leftover = name.ends_with(".lock") || name.starts_with("tmp_");
-        if is_of_objects && !is_leftover {
-            continue;
-        }
-        let inner = at.join(&name);
-        let Seen::There(there) = system.see(&inner)? else { continue };
-        match there.kind {
-            Kind::Directory => remove_leftovers(system, &inner, since)?,
-            Kind::File if is_leftover && there.modified >= since => system.remove_file(&inner)?,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Now, as a file's time: that lags a little behind the clock.
-fn now() -> i128 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i128::try_from(now.saturating_sub(Duration::from_secs(1)).as_nanos()).unwrap_or_default()
-}
-
-/// Gives what belongs to others to the user, on the same file system, links themselves.
-fn own_all(system: &System, path: &AbsPath, account: &Account, device: u64) -> Result<(), Failure> {
-    let Seen::There(there) = system.see(path)? else { return Ok(()) };
-    if there.device != device {
-        return Ok(());
-    }
-    if there.kind == Kind::Directory {
-        for name in system.list(path)? {
-            own_all(system, &path.join(&name), account, device)?;
-        }
-    }
-    if there.uid == account.uid {
-        return Ok(());
-    }
-    let mode = Some(there.mode).filter(|_| there.kind != Kind::Symlink);
-    system.set_access(path, Access { uid: Some(account.uid), gid: Some(account.gid), mode })
 }
 
 impl Resource for Git {
@@ -627,7 +292,7 @@ impl Resource for Git {
         match system.see(&self.path)? {
             Seen::There(there) if there.kind == Kind::Directory => {
                 match system.list(&self.path)?.is_empty() {
-                    true => self.creation(system, EMPTY, None, Some(&there)),
+                    true => self.creation(system, judge::EMPTY, None, Some(&there)),
                     false => self.check_there(system, &there),
                 }
             }
