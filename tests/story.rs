@@ -97,7 +97,7 @@ fn a_paused_guest_is_unpaused_and_a_guest_that_is_being_built_is_awaited() {
     // Still being built, by somebody else.
     power_cut(&lab);
     lab.xen_speed(0.5);
-    lab.must("dom0", "nohup xl create /etc/xen/vps0.cfg >/dev/null 2>&1 & sleep 1");
+    lab.must("dom0", "nohup xl create /etc/xen/vps0.cfg >/dev/null 2>&1 & until xl list vps0 >/dev/null 2>&1; do sleep 0.1; done");
     let applied = apply(&lab, &spec).expect(0);
     assert_eq!(applied.status(DOMAIN), "ok", "it is awaited, and not created a second time");
     site_is_back(&lab, &spec);
@@ -138,7 +138,10 @@ fn what_is_broken_is_told_with_its_place_and_evidence_and_the_rest_converges() {
     failed.says("skipped, since app-server/domain:vps0 does not hold").says(PROGRAM);
 
     // supervisord's own configuration is broken.
-    let spec = prod(&lab);
+    // On a slow machine it takes more than a second to find that out.
+    let spec = prod_with(&lab, |text| {
+        text.replace("    - unit: supervisor\n", "    - unit: supervisor\n      settle: 10s\n")
+    });
     apply(&lab, &spec).expect(0);
     lab.must("vps0", "systemctl stop supervisor; rm -r /var/run/supervisor; echo '[supervisord' >> /etc/supervisor/supervisord.conf");
     let failed = apply(&lab, &spec).expect(1);
