@@ -346,7 +346,7 @@ impl Program {
         }
         if rewrites {
             let from = "running with its old program file";
-            return Ok(State::Change(Change::from_to("restart", from, "running with what is there now")));
+            return Ok(State::Change(Change::from_to("restart", from, debt::RENEWED)));
         }
         if let Some(process) = find(Phase::Stopping).or(find(Phase::Starting)) {
             return Ok(State::Wait(is(process)));
