@@ -92,8 +92,7 @@ impl Workers {
         for request in requests {
             // What is asked after it is seen with the lock, and not while another run ends.
             if matches!(request.operation, Operation::Lock(_)) {
-                let take = |holder: &Holder| take_lock(&self.shared, holder);
-                let outcome = operate(&system, &request.operation, take);
+                let outcome = carry_out(&self.shared, &system, &request.operation);
                 answer(&self.shared, Reply { id: request.id, outcome });
                 continue;
             }
@@ -140,13 +139,17 @@ fn work(shared: &Arc<Shared>) {
         let (id, timeout) = (request.id, request.timeout.get());
         guard(&shared.running).insert(id, Instant::now() + timeout + GRACE);
         let system = system.within(timeout);
-        let outcome = operate(&system, &request.operation, |holder| take_lock(shared, holder));
+        let outcome = carry_out(shared, &system, &request.operation);
         if guard(&shared.running).remove(&id).is_none() {
             // The watchdog has answered in our place and has started another thread.
             return;
         }
         answer(shared, Reply { id, outcome });
     }
+}
+
+fn carry_out(shared: &Shared, system: &System, operation: &Operation) -> Outcome {
+    operate(system, operation, |holder| take_lock(shared, holder))
 }
 
 fn answer(shared: &Shared, reply: Reply) {
