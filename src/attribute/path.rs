@@ -44,6 +44,15 @@ impl AbsPath {
                 || self.0.strip_prefix(&directory.0).is_some_and(|rest| rest.starts_with('/')))
     }
 
+    /// Where this leads, if `link`, which is it or is above it, points to `target`.
+    pub fn behind(&self, link: &AbsPath, target: &AbsPath) -> Option<AbsPath> {
+        if self == link {
+            return Some(target.clone());
+        }
+        let rest = self.is_below(link).then(|| self.0.strip_prefix(&link.0))??;
+        Some(target.join(rest.trim_start_matches('/')))
+    }
+
     pub fn join(&self, name: &str) -> AbsPath {
         if self.0 == "/" { AbsPath(format!("/{name}")) } else { AbsPath(format!("{}/{name}", self.0)) }
     }
@@ -107,6 +116,17 @@ mod tests {
 
     fn path(text: &str) -> AbsPath {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_lies_below_a_link_leads_to_below_its_target() {
+        let path = |text: &str| text.parse::<AbsPath>().unwrap();
+        let behind = |own: &str, link: &str, target: &str| path(own).behind(&path(link), &path(target));
+        assert_eq!(behind("/a/b/c", "/a", "/srv"), Some(path("/srv/b/c")));
+        assert_eq!(behind("/a", "/a", "/srv"), Some(path("/srv")));
+        assert_eq!(behind("/a/b", "/a", "/"), Some(path("/b")));
+        assert_eq!(behind("/ab", "/a", "/srv"), None);
+        assert_eq!(behind("/", "/a", "/srv"), None);
     }
 
     #[test]

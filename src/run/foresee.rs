@@ -279,12 +279,7 @@ impl Walk<'_> {
             let next = open.iter().enumerate().find_map(|(at, link)| {
                 let target = self.item(*link).resource.as_resource().leads_to()?;
                 let own = self.path_of(*link)?;
-                let rest = places.iter().find_map(|place| match *place == own || place.is_below(&own) {
-                    true => place.as_str().strip_prefix(own.as_str()),
-                    false => None,
-                })?;
-                let rest = rest.trim_start_matches('/');
-                Some((at, if rest.is_empty() { target } else { target.join(rest) }))
+                Some((at, places.iter().find_map(|place| place.behind(&own, &target))?))
             });
             let Some((at, place)) = next else { return places };
             open.swap_remove(at);

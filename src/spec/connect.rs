@@ -125,12 +125,11 @@ impl Web {
         let mut seen: HashSet<usize> = providers.iter().copied().chain([item]).collect();
         while let Some((path, link)) = open.pop() {
             let Some(target) = drafts[link].resource.as_resource().leads_to() else { continue };
-            let own = self.links[link].provides.iter().find_map(|thing| match thing {
-                Thing::Path(own) => path.as_str().strip_prefix(own.as_str()),
+            let led = self.links[link].provides.iter().find_map(|thing| match thing {
+                Thing::Path(own) => path.behind(own, &target),
                 _ => None,
             });
-            let rest = own.unwrap_or_default().trim_start_matches('/');
-            let led = if rest.is_empty() { target } else { target.join(rest) };
+            let Some(led) = led else { continue };
             for other in self.below(drafts[item].host, &Thing::Path(led.clone()), item) {
                 if seen.insert(other) {
                     behind.push(other);
