@@ -30,7 +30,7 @@ fn spec(lab: &Lab, letter: char) -> PathBuf {
 
 /// The program itself, not the shell that puts it on the lab's network.
 fn pid_of(lab: &Lab) -> String {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     let pattern = format!("^{} apply {}", support::program(), lab.dir().display());
     loop {
         let found = std::process::Command::new("pgrep").args(["-f", &pattern]).output().unwrap();
@@ -59,7 +59,7 @@ fn nothing_is_half_written(lab: &Lab) {
 }
 
 fn no_agent_stays(lab: &Lab) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     while lab.ssh("h1", "pgrep -f converge-agent-[0-9a-f]").ok() {
         assert!(Instant::now() < end, "an agent is left behind");
         std::thread::sleep(Duration::from_millis(200));

@@ -267,7 +267,7 @@ resources:
 ";
 
 fn wait_for(path: &std::path::Path) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     while !path.exists() {
         assert!(Instant::now() < end, "{} does not appear", path.display());
         std::thread::sleep(Duration::from_millis(20));
@@ -316,7 +316,7 @@ fn a_second_run_waits_for_the_lock_or_says_who_holds_it() {
     let mut waits = support::converge(case.directory.path());
     waits.arg("apply").arg(case.path("other.yaml")).args(["--wait-lock", "30s", "--format", "json"]);
     let mut waits = waits.stdout(fs::File::create(&said).unwrap()).spawn().unwrap();
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     while !fs::read_to_string(&said).unwrap().contains("another run holds its lock") {
         assert!(Instant::now() < end, "it does not wait");
         std::thread::sleep(Duration::from_millis(20));

@@ -243,7 +243,7 @@ fn zombies_of_others_are_reaped_where_it_is_process_1() {
     }
     let case = Case::new();
     let line = "for i in 1 2 3; do (sh -c 'exit 0' &) ; done; n=0
-        while grep -qs '^State:.Z' /proc/[0-9]*/status && [ $n -lt 100 ]; do sleep 0.05; n=$((n+1)); done
+        while grep -qs '^State:.Z' /proc/[0-9]*/status && [ $n -lt 1200 ]; do sleep 0.05; n=$((n+1)); done
         grep -s '^State:.Z' /proc/[0-9]*/status > $D/zombies; test ! -s $D/zombies";
     let inner = case.supervise("--max-restarts 0", line);
     let mut command = Command::new("unshare");

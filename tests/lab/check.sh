@@ -13,7 +13,7 @@ ok() {  # WHAT COMMAND...: it must succeed; WHAT beginning with "not:" that it f
 on() { "$lab" ssh -o ConnectTimeout=2 "$@"; }
 code() { [ "$("$lab" net curl -s -m5 -o /dev/null -w '%{http_code}' http://vps0/login)" = "$1" ]; }
 shows() { on dom0 xl list vps0 | grep -qF -- "$1"; }
-soon() { for _ in $(seq 60); do "$@" && return; sleep .1; done; "$@"; }
+soon() { for _ in $(seq 600); do "$@" && return; sleep .1; done; "$@"; }
 absent() { ! on dom0 xl list vps0; }
 "$lab" down
 ok "up" "$lab" up --owner $$ a dom0 vps0:off ctl=50

@@ -15,10 +15,10 @@ populated() { grep -qs 'populated 1' "$1/cgroup.events"; }
 rm_cgroup() { [ ! -d "$1" ] || find "$1" -depth -type d -exec rmdir {} +; }
 alive() { populated "$(cg)/$1"; }
 pid1() { local p; p=$(head -qn1 "$(cg)/$1/init.scope/cgroup.procs" 2>/dev/null) && [ -n "$p" ] && echo "$p" || die "$1 has no init running"; }
-wait_for() {  # WHAT COMMAND...: 10 s at most; a leading ! waits for it to fail
+wait_for() {  # WHAT COMMAND...: a minute at most; a leading ! waits for it to fail
   local what=$1 i not=""; shift; [ "$1" != ! ] || { not=1; shift; }
-  for i in $(seq 500); do if "$@"; then [ -n "$not" ] || return 0; elif [ -n "$not" ]; then return 0; fi; sleep .02; done
-  die "waited ten seconds for $what, in vain"
+  for i in $(seq 3000); do if "$@"; then [ -n "$not" ] || return 0; elif [ -n "$not" ]; then return 0; fi; sleep .02; done
+  die "waited a minute for $what, in vain"
 }
 
 # --- network: $NS.net is the switch, $NS.ctl the controller, $NS-HOST each host

@@ -47,7 +47,7 @@ hold() {  # a holder, if there is none. The shell that waits for it keeps the se
   reap; rm -rf "$HOLD"; mkdir -p "$HOLD"; mkfifo "$HOLD/spawn"
   ( export HOLD; export -f own_cgroup
     delegated setsid bash -c 'own_cgroup >"$HOLD/cgroup"; exec "$@"' - "${USERNS[@]}" "$SELF" _inside _hold ) </dev/null >"$HOLD/log" 2>&1 &
-  for _ in $(seq 500); do if holder >/dev/null; then return 0; elif ! kill -0 $! 2>/dev/null; then break; fi; sleep .02; done
+  for _ in $(seq 3000); do if holder >/dev/null; then return 0; elif ! kill -0 $! 2>/dev/null; then break; fi; sleep .02; done
   cat "$HOLD/log" >&2; probe_user >&2; die "the lab's namespace could not be made"
 }
 let_go() { local pid; if pid=$(holder); then kill "$pid"; fi; rm -rf "$HOLD"; }

@@ -131,7 +131,7 @@ impl Bench<'_> {
 
     /// What should not be there when a run is over: an agent, a lock, programs of either.
     pub fn left_behind(&self) -> Option<String> {
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + Duration::from_secs(60);
         loop {
             let left = self.on_host(
                 "pgrep -af 'converge-agent-|soak-runs|supervisorctl|systemctl|touch /srv/soak' | grep -v pgrep; \

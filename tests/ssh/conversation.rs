@@ -56,7 +56,7 @@ fn a_hundred_checks_are_answered() {
             .collect(),
     );
     let mut ids: Vec<u64> = (0..100)
-        .map(|_| match heard.recv_timeout(Duration::from_secs(5)).unwrap() {
+        .map(|_| match heard.recv_timeout(Duration::from_secs(60)).unwrap() {
             FromNode::Reply(reply) => {
                 assert_eq!(reply.outcome, Outcome::Checked(Ok(Check::Holds)));
                 reply.id
@@ -67,7 +67,7 @@ fn a_hundred_checks_are_answered() {
     ids.sort_unstable();
     assert_eq!(ids, (0..100).collect::<Vec<_>>());
     node.close();
-    assert!(sshd.agents_end_within(Duration::from_secs(1)));
+    assert!(sshd.agents_end_within(Duration::from_secs(60)));
     assert!(heard.recv().is_err(), "closing is not losing");
 }
 
@@ -134,7 +134,7 @@ fn this_machine_is_reached_through_sudo_too() {
     let heard = listening(&mut *node);
     node.send(vec![check(7, resource("directory", serde_json::json!({"directory": "/etc"})))]);
     assert!(
-        matches!(heard.recv_timeout(Duration::from_secs(5)), Ok(FromNode::Reply(reply)) if reply.id == 7)
+        matches!(heard.recv_timeout(Duration::from_secs(60)), Ok(FromNode::Reply(reply)) if reply.id == 7)
     );
     node.close();
 }
@@ -151,7 +151,7 @@ fn a_killed_agent_is_told_with_its_signal() {
         for pid in sshd.agents() {
             kill(pid, Signal::KILL);
         }
-        let failure = lost(&heard, Duration::from_secs(5));
+        let failure = lost(&heard, Duration::from_secs(60));
         assert!(failure.reason.contains("ended in the middle: killed by SIGKILL"), "{failure:?}");
         node.close();
     }
@@ -171,12 +171,12 @@ fn a_cut_connection_is_told_and_leaves_no_agent() {
         stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse::<i32>().unwrap()
     };
     kill(parent(agent), Signal::KILL);
-    let failure = lost(&heard, Duration::from_secs(5));
+    let failure = lost(&heard, Duration::from_secs(60));
     assert!(
         failure.reason.contains("was lost") || failure.reason.contains("ended in the middle"),
         "{failure:?}"
     );
-    assert!(sshd.agents_end_within(Duration::from_secs(2)));
+    assert!(sshd.agents_end_within(Duration::from_secs(60)));
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_busy_agent_is_not_a_lost_one() {
         kill(pid, Signal::CONT);
     }
     node.send(vec![check(1, resource("directory", serde_json::json!({"directory": "/etc"})))]);
-    assert!(matches!(heard.recv_timeout(Duration::from_secs(5)), Ok(FromNode::Reply(_))));
+    assert!(matches!(heard.recv_timeout(Duration::from_secs(60)), Ok(FromNode::Reply(_))));
     node.close();
 }
 
@@ -240,7 +240,7 @@ fn a_controller_killed_with_9_leaves_no_agent_and_no_program() {
         .spawn()
         .unwrap();
     let sleeping = || !sshd.inside("pgrep -xf '/bin/sleep 5555'").is_empty();
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     while !sleeping() {
         assert!(Instant::now() < end, "the controller never came to it: {}", sshd.log());
         std::thread::sleep(Duration::from_millis(50));
@@ -248,6 +248,6 @@ fn a_controller_killed_with_9_leaves_no_agent_and_no_program() {
     assert_eq!(sshd.agents().len(), 1);
     controller.kill().unwrap();
     controller.wait().unwrap();
-    assert!(sshd.agents_end_within(Duration::from_secs(15)), "an agent is left");
+    assert!(sshd.agents_end_within(Duration::from_secs(60)), "an agent is left");
     assert!(!sleeping(), "its program is left");
 }

@@ -26,7 +26,7 @@ fn waits(agent: &mut Agent, engine: &str, connection: &str, more: Value, words: 
 
 /// A server that the test starts, once for all tests.
 fn started(host: &Host, unit: &str, answers: &str) {
-    host.must(&format!("systemctl start {unit}; for i in $(seq 300); do {answers} >/dev/null 2>&1 && exit; sleep 0.1; done; exit 1"));
+    host.must(&format!("systemctl start {unit}; for i in $(seq 900); do {answers} >/dev/null 2>&1 && exit; sleep 0.1; done; exit 1"));
 }
 
 fn sql(host: &Host, client: &str, lines: &str) {
@@ -160,7 +160,7 @@ fn postgres_is_asked_read_only_by_socket_and_by_network() {
         "{ended}"
     );
     let left = "select count(*) from pg_stat_activity where query like '%pg_sleep(60) /* cvg%' and pid <> pg_backend_pid() and state = 'active'";
-    host.must(&format!("cd /; for i in $(seq 100); do test \"$(su postgres -c \"psql -Atc \\\"{left}\\\"\")\" = 0 && exit; sleep 0.1; done; exit 1"));
+    host.must(&format!("cd /; for i in $(seq 600); do test \"$(su postgres -c \"psql -Atc \\\"{left}\\\"\")\" = 0 && exit; sleep 0.1; done; exit 1"));
     sql(&host, "su postgres -c psql", "drop database cvg_app; drop role cvg_me;");
 }
 
@@ -264,10 +264,10 @@ fn sqlite_is_read_as_its_owner_and_nothing_is_left_beside_the_file() {
     }
     // While the application has it open, what is in its log counts.
     host.must(&format!(
-        "rm -f /run/cvg-sqlite.said; cd {directory}; (echo 'insert into t values (4, 4); select 7;'; sleep 20) | \
+        "rm -f /run/cvg-sqlite.said; cd {directory}; (echo 'insert into t values (4, 4); select 7;'; sleep 80) | \
          setpriv --reuid www-data --clear-groups sqlite3 'a b.db' >/run/cvg-sqlite.said 2>&1 & \
          echo $! > /run/cvg-sqlite.pid; \
-         for i in $(seq 300); do grep -q 7 /run/cvg-sqlite.said && exit; sleep 0.05; done; cat /run/cvg-sqlite.said; exit 1"
+         for i in $(seq 1200); do grep -q 7 /run/cvg-sqlite.said && exit; sleep 0.05; done; cat /run/cvg-sqlite.said; exit 1"
     ));
     assert_eq!(
         check(&mut agent, "sqlite", file, json!({"query": "select count(*) from t", "result": "4"})),

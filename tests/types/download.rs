@@ -258,7 +258,7 @@ fn a_symlink_swapped_in_under_the_path_during_the_write_is_not_followed() {
         host.must(&format!("rm -f {0}/half {0}/go; rm -rf /srv/cvg-dl-swap/*; mkdir -p /srv/cvg-dl-swap/d; echo victim > /srv/cvg-dl-swap/victim", web.directory));
         let (directory, swap) = (web.directory.clone(), swap.to_owned());
         let line = format!(
-            "for i in $(seq 500); do test -e {directory}/half && break; sleep 0.02; done; {swap}; touch {directory}/go"
+            "for i in $(seq 3000); do test -e {directory}/half && break; sleep 0.02; done; {swap}; touch {directory}/go"
         );
         let mut agent = host.agent();
         let file =

@@ -5,10 +5,11 @@ use serde_json::json;
 use crate::agent::host;
 use crate::table::Table;
 
-/// A socket of its own on this port, and nobody else's.
-const LISTEN: &str = "listen() { systemd-run -q --collect --unit=cvg-port-$1 python3 -c \"$2\"; \
-                      for i in $(seq 100); do test -e /run/cvg-port-$1 && return; sleep 0.05; done; exit 1; }; ";
-const CLEAR: &str = "systemctl stop 'cvg-port-*'; rm -rf /run/cvg-port*";
+/// A socket of its own on this port, and nobody else's: there when the shell goes on, however slow the machine.
+const LISTEN: &str = "listen() { systemd-run -q --unit=cvg-port-$1 python3 -c \"$2\"; \
+                      until test -e /run/cvg-port-$1; do systemctl is-active -q cvg-port-$1 || \
+                      { journalctl -n 20 -u cvg-port-$1; exit 1; }; sleep 0.05; done; }; ";
+const CLEAR: &str = "systemctl stop 'cvg-port-*'; systemctl reset-failed 'cvg-port-*'; rm -rf /run/cvg-port*";
 const LOOK: &str = "ss -Hltnx src 127.0.0.1:4791; find /run/cvg-port* -printf '%p %y %i %T@\\n'; true";
 
 #[test]

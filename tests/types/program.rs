@@ -94,7 +94,7 @@ fn a_program_with_its_file_from_every_start() {
         &format!("{}; {}", runs(longer), file(sleeps)),
         &["restart"],
     );
-    table.row("fatal", &format!("{}; for i in $(seq 100); do supervisorctl status cvg | grep -q FATAL && exit; sleep 0.1; done; exit 1", file("[program:cvg]\ncommand=/bin/false\nstartretries=0\n") + "; supervisorctl update"), &["content", "state"]);
+    table.row("fatal", &format!("{}; for i in $(seq 600); do supervisorctl status cvg | grep -q FATAL && exit; sleep 0.1; done; exit 1", file("[program:cvg]\ncommand=/bin/false\nstartretries=0\n") + "; supervisorctl update"), &["content", "state"]);
     table.row(
         "what a killed run left",
         "echo half > /etc/supervisor/conf.d/.cvg.conf.converge",

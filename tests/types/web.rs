@@ -41,7 +41,7 @@ impl<'a> Web<'a> {
             web.unit, web.directory, web.directory
         ));
         host.must(&format!(
-            "bash -c 'for i in $(seq 200); do (: < /dev/tcp/127.0.0.1/{port}) 2>/dev/null && exit; sleep 0.05; done; exit 1'"
+            "bash -c 'for i in $(seq 1200); do (: < /dev/tcp/127.0.0.1/{port}) 2>/dev/null && exit; sleep 0.05; done; exit 1'"
         ));
         web
     }

@@ -20,7 +20,7 @@ HERE=$(dirname "$(realpath "$0")"); lab=$HERE/../lab.sh
 "$lab" ssh dom0 'xl create /etc/xen/vps0.cfg' 2>/dev/null
 "$lab" wait vps0
 "$lab" ssh vps0 'mkdir -p /var/run/supervisor && systemctl restart supervisor nginx'
-for _ in $(seq 100); do
+for _ in $(seq 600); do
   code=$("$lab" ssh vps0 'curl -s -o /dev/null -w "%{http_code}" http://127.0.0.1/login' || :)
   [ "$code" != 200 ] || { echo "site: http://vps0/login answers 200"; exit 0; }
   sleep .1
