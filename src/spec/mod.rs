@@ -39,6 +39,7 @@ mod secret_source;
 mod stand_in;
 mod surround;
 mod template;
+mod triggers;
 mod vault;
 mod whole;
 mod yaml;
