@@ -332,6 +332,33 @@ fn purge_knows_what_is_declared_below_it() {
 }
 
 #[test]
+fn purge_knows_what_is_declared_below_it_by_another_name() {
+    let spec = spec(
+        "resources:
+  - directory: /srv/app/releases
+    purge: true
+  - symlink: /srv/app/current
+    target: releases/5
+  - directory: /srv/app/current/tmp
+  - symlink: /opt
+    target: /srv
+  - file: /opt/app/releases/note
+  - directory: /opt/app
+    purge: true
+",
+    );
+    let kept = |item: usize| {
+        let mut resource = spec.items[item].resource.clone();
+        let (_, kept) = resource.as_resource_mut().purges().unwrap();
+        kept.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    // A link is kept, and not what it points to.
+    assert_eq!(kept(0), ["/srv/app/releases/5/tmp", "/srv/app/releases/note"]);
+    let all = ["current", "current/tmp", "releases", "releases/5/tmp", "releases/note"];
+    assert_eq!(kept(5), all.map(|name| format!("/opt/app/{name}")));
+}
+
+#[test]
 fn what_lies_below_links_comes_after_all_that_they_lead_to() {
     let spec = spec(
         "resources:

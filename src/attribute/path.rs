@@ -1,5 +1,6 @@
 //! Absolute, normalised paths.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -53,8 +54,44 @@ impl AbsPath {
         Some(target.join(rest.trim_start_matches('/')))
     }
 
+    /// This, and all that it leads to by these links, each of them taken once.
+    pub fn led_by(&self, links: &Symlinks) -> Vec<AbsPath> {
+        let (mut places, mut taken) = (vec![self.clone()], HashSet::new());
+        let mut at = 0;
+        while let Some(place) = places.get(at).cloned() {
+            for link in std::iter::once(place.clone()).chain(place.ancestors()) {
+                let Some(targets) = links.0.get(&link) else { continue };
+                if taken.insert(link.clone()) {
+                    places.extend(targets.iter().filter_map(|target| place.behind(&link, target)));
+                }
+            }
+            at += 1;
+        }
+        places
+    }
+
+    /// All names of what lies here itself: a link that is here is not followed.
+    pub fn named_by(&self, links: &Symlinks) -> Vec<AbsPath> {
+        let Some(parent) = self.parent() else { return vec![self.clone()] };
+        parent.led_by(links).iter().filter_map(|led| self.behind(&parent, led)).collect()
+    }
+
     pub fn join(&self, name: &str) -> AbsPath {
         if self.0 == "/" { AbsPath(format!("/{name}")) } else { AbsPath(format!("{}/{name}", self.0)) }
+    }
+}
+
+/// Symlinks: where each is, and where it points; of several variants, each.
+#[derive(Default)]
+pub struct Symlinks(HashMap<AbsPath, Vec<AbsPath>>);
+
+impl FromIterator<(AbsPath, AbsPath)> for Symlinks {
+    fn from_iter<I: IntoIterator<Item = (AbsPath, AbsPath)>>(all: I) -> Symlinks {
+        let mut links = Symlinks::default();
+        for (link, target) in all {
+            links.0.entry(link).or_default().push(target);
+        }
+        links
     }
 }
 
@@ -127,6 +164,23 @@ mod tests {
         assert_eq!(behind("/a/b", "/a", "/"), Some(path("/b")));
         assert_eq!(behind("/ab", "/a", "/srv"), None);
         assert_eq!(behind("/", "/a", "/srv"), None);
+    }
+
+    #[test]
+    fn a_chain_of_links_is_followed_to_its_end_and_a_ring_once() {
+        let links = |all: &[(&str, &str)]| -> Symlinks {
+            all.iter().map(|(link, target)| (path(link), path(target))).collect()
+        };
+        let led = |own: &str, all: &[(&str, &str)]| -> Vec<String> {
+            path(own).led_by(&links(all)).iter().map(AbsPath::to_string).collect()
+        };
+        assert_eq!(led("/b/a", &[("/a", "/d"), ("/b", "/a")]), ["/b/a", "/a/a", "/d/a"]);
+        assert_eq!(led("/c", &[("/a", "/d")]), ["/c"]);
+        assert_eq!(led("/a/x", &[("/a", "/b"), ("/b", "/a")]), ["/a/x", "/b/x", "/a/x"]);
+        let named = path("/b/a").named_by(&links(&[("/a", "/d"), ("/b", "/a"), ("/b/a", "/x")]));
+        assert_eq!(named, ["/b/a", "/a/a", "/d/a"].map(path));
+        let variants = [("/a", "/one"), ("/a", "/two")];
+        assert_eq!(led("/a", &variants), ["/a", "/one", "/two"]);
     }
 
     #[test]

@@ -48,7 +48,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::failure::{Detail, Failure, io_words};
 pub use check::{Action, Change, Check, Lack, Needed, Thing, Waiting};
 
-use crate::attribute::{AbsPath, Content, Trigger};
+use crate::attribute::{AbsPath, Content, Symlinks, Trigger};
 use crate::system::System;
 use crate::system::readings::Reading;
 pub use block::Block;
@@ -221,9 +221,15 @@ pub trait Resource {
         false
     }
 
-    /// Where what it points to lies, as it is declared.
-    fn leads_to(&self) -> Option<AbsPath> {
+    /// Of a link: where it is, and where what it points to lies, as it is declared.
+    fn link(&self) -> Option<(AbsPath, AbsPath)> {
         None
+    }
+
+    /// All names that what it makes at one of its paths has by these links: one that it makes itself is
+    /// not followed.
+    fn names(&self, path: &AbsPath, links: &Symlinks) -> Vec<AbsPath> {
+        if self.link().is_some() { path.named_by(links) } else { path.led_by(links) }
     }
 
     /// The directory that something is mounted on, and where the loader puts the resource that

@@ -94,7 +94,7 @@ impl Resource for Symlink {
         Some(&mut self.surroundings)
     }
 
-    fn leads_to(&self) -> Option<AbsPath> {
+    fn link(&self) -> Option<(AbsPath, AbsPath)> {
         let target = self.target.as_deref().filter(|_| self.state == Presence::Present)?;
         let from = if target.starts_with('/') { String::new() } else { self.path.parent()?.to_string() };
         let mut parts: Vec<&str> = Vec::new();
@@ -105,7 +105,7 @@ impl Resource for Symlink {
                 part => parts.push(part),
             }
         }
-        format!("/{}", parts.join("/")).parse().ok()
+        Some((self.path.clone(), format!("/{}", parts.join("/")).parse().ok()?))
     }
 
     fn leads_elsewhere(&self, _: Option<&Needed>) -> bool {

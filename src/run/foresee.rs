@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use super::walk::{Phase, Standing, Walk};
-use crate::attribute::AbsPath;
+use crate::attribute::{AbsPath, Symlinks};
 use crate::graph::{Reason, Vertex};
 use crate::resource::{Change, Check, Failure, Lack, Needed, Thing};
 
@@ -144,8 +144,8 @@ impl Walk<'_> {
         let look = || {
             let mut seen = self.item(item).resource.as_resource().looks_at();
             seen.extend(self.path_of(item));
-            let host = self.spec.items[item].host;
-            seen.iter().flat_map(|path| self.led_to(host, path)).collect::<Vec<_>>()
+            let links = self.links_on(self.spec.items[item].host);
+            seen.iter().flat_map(|path| path.led_by(&links)).collect::<Vec<_>>()
         };
         let hiding = self.pending_before(item, |other| {
             let standing = self.outcomes.get(&Vertex::Item(other));
@@ -243,8 +243,8 @@ impl Walk<'_> {
         }
         let touches =
             |made: &AbsPath, path: &AbsPath| made == path || made.is_below(path) || path.is_below(made);
-        let host = self.spec.items[item].host;
-        let led: Vec<_> = owed.iter().map(|path| (*path, self.led_to(host, path))).collect();
+        let links = self.links_on(self.spec.items[item].host);
+        let led: Vec<_> = owed.iter().map(|path| (*path, path.led_by(&links))).collect();
         let (mut touched, mut first) = (Vec::new(), None);
         for (before, _) in self.spec.graph.dependencies(Vertex::Item(item)) {
             let (Vertex::Item(cause), Some(Standing::Pending { until, content, .. })) =
@@ -252,7 +252,9 @@ impl Walk<'_> {
             else {
                 continue;
             };
-            let made = self.item(cause).resource.as_resource().content_paths();
+            let cause = self.item(cause).resource.as_resource();
+            let made = cause.content_paths();
+            let made: Vec<AbsPath> = made.iter().flat_map(|path| cause.names(path, &links)).collect();
             let is_of_it = |path: &AbsPath| made.iter().any(|made| touches(made, path));
             let of_it = led.iter().filter(|(_, places)| places.iter().any(is_of_it));
             let of_it: Vec<&AbsPath> = of_it.map(|(path, _)| *path).collect();
@@ -270,21 +272,10 @@ impl Walk<'_> {
         first.filter(|_| owed.iter().all(|path| touched.contains(path)))
     }
 
-    /// A path, and where it leads by the links that are declared, each taken once.
-    fn led_to(&self, host: usize, path: &AbsPath) -> Vec<AbsPath> {
-        let mut places = vec![path.clone()];
-        let mut open: Vec<usize> =
-            (0..self.spec.items.len()).filter(|link| self.spec.items[*link].host == host).collect();
-        loop {
-            let next = open.iter().enumerate().find_map(|(at, link)| {
-                let target = self.item(*link).resource.as_resource().leads_to()?;
-                let own = self.path_of(*link)?;
-                Some((at, places.iter().find_map(|place| place.behind(&own, &target))?))
-            });
-            let Some((at, place)) = next else { return places };
-            open.swap_remove(at);
-            places.push(place);
-        }
+    /// The links that are declared on a host.
+    fn links_on(&self, host: usize) -> Symlinks {
+        let items = (0..self.spec.items.len()).filter(|item| self.spec.items[*item].host == host);
+        items.filter_map(|item| self.item(item).resource.as_resource().link()).collect()
     }
 
     fn is_watched(&self, item: usize, before: Vertex) -> bool {

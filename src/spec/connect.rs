@@ -10,14 +10,14 @@ use super::parts;
 use super::problem::Problem;
 use super::reference::Resolver;
 use super::surround::surround;
-use crate::attribute::AbsPath;
+use crate::attribute::{AbsPath, Symlinks};
 use crate::graph::{Edge, Reason, Vertex};
 use crate::resource::{AnyResource, BOOT_FILES, Links, Thing};
 
 /// What the resources of a spec provide and stand on.
 pub struct Web {
     pub(super) links: Vec<Links>,
-    pub(super) providers: HashMap<(usize, Thing), Vec<usize>>,
+    providers: HashMap<(usize, Thing), Vec<usize>>,
     /// The same for paths, in their order, to find what lies below one.
     paths: BTreeMap<(usize, AbsPath), Vec<usize>>,
 }
@@ -82,7 +82,7 @@ impl Web {
     }
 
     /// Who provides what lies below a path, or a part of it.
-    pub(super) fn inside(&self, host: usize, path: &AbsPath) -> Vec<usize> {
+    fn inside(&self, host: usize, path: &AbsPath) -> Vec<usize> {
         let after = self.paths.range((host, path.clone())..).skip_while(|((_, other), _)| other == path);
         // `/a-b` sorts before `/a/b`: neither is the end of what lies below `/a`.
         let near =
@@ -124,12 +124,8 @@ impl Web {
         let mut behind = Vec::new();
         let mut seen: HashSet<usize> = providers.iter().copied().chain([item]).collect();
         while let Some((path, link)) = open.pop() {
-            let Some(target) = drafts[link].resource.as_resource().leads_to() else { continue };
-            let led = self.links[link].provides.iter().find_map(|thing| match thing {
-                Thing::Path(own) => path.behind(own, &target),
-                _ => None,
-            });
-            let Some(led) = led else { continue };
+            let Some((own, target)) = drafts[link].resource.as_resource().link() else { continue };
+            let Some(led) = path.behind(&own, &target) else { continue };
             for other in self.below(drafts[item].host, &Thing::Path(led.clone()), item) {
                 if seen.insert(other) {
                     behind.push(other);
@@ -207,27 +203,35 @@ impl Web {
         let purging: Vec<(usize, AbsPath)> = (0..drafts.len())
             .filter_map(|item| Some((item, drafts[item].resource.as_resource_mut().purges()?.0)))
             .collect();
+        let links_on = if purging.is_empty() { HashMap::new() } else { symlinks(drafts) };
         for (item, directory) in purging {
             let host = drafts[item].host;
             let (mut kept, mut gone): (Vec<AbsPath>, Vec<AbsPath>) = Default::default();
+            // By whatever names both have; it is told by the one that the directory is declared with.
+            let names = drafts[item].resource.as_resource().names(&directory, &links_on[&host]);
             for (other, links) in self.links.iter().enumerate() {
                 if drafts[other].host != host || drafts[other].skipped_by_when.is_some() {
                     continue;
                 }
-                let list = if links.is_removal { &mut gone } else { &mut kept };
-                list.extend(links.provides.iter().filter_map(|thing| match thing {
-                    Thing::Path(path) if path.is_below(&directory) => Some(path.clone()),
-                    _ => None,
-                }));
-                // A file of which a part is declared is declared, also where that part is to go.
-                kept.extend(links.provides.iter().filter_map(|thing| match thing {
-                    Thing::Part(path) if path.is_below(&directory) => Some(path.clone()),
-                    _ => None,
-                }));
+                let resource = drafts[other].resource.as_resource();
+                let mut note = |path: &AbsPath, is_kept: bool| {
+                    let list = if is_kept { &mut kept } else { &mut gone };
+                    for path in resource.names(path, &links_on[&host]) {
+                        let below = names.iter().filter(|name| path.is_below(name));
+                        list.extend(below.filter_map(|name| path.behind(name, &directory)));
+                    }
+                };
+                for thing in &links.provides {
+                    match thing {
+                        Thing::Path(path) => note(path, !links.is_removal),
+                        // A file of which a part is declared is declared, also where that part is to go.
+                        Thing::Part(path) => note(path, true),
+                        _ => {}
+                    }
+                }
                 // What a command creates is declared by it, though it provides no such thing.
                 if !links.is_removal {
-                    let made = drafts[other].resource.as_resource().content_paths();
-                    kept.extend(made.into_iter().filter(|path| path.is_below(&directory)));
+                    resource.content_paths().iter().for_each(|path| note(path, true));
                 }
             }
             for list in [&mut kept, &mut gone] {
@@ -245,6 +249,15 @@ impl Web {
         surround(drafts);
         look_around(drafts);
     }
+}
+
+/// Each host's declared links.
+pub(super) fn symlinks(drafts: &[Draft]) -> HashMap<usize, Symlinks> {
+    let mut pairs: HashMap<usize, Vec<(AbsPath, AbsPath)>> = HashMap::new();
+    for draft in drafts {
+        pairs.entry(draft.host).or_default().extend(draft.resource.as_resource().link());
+    }
+    pairs.into_iter().map(|(host, pairs)| (host, pairs.into_iter().collect())).collect()
 }
 
 /// Shows what has to know of its neighbours what else is declared on its host.

@@ -1,15 +1,15 @@
 //! What is watched: `restart_on` and its kin, from what is written to the paths that are compared, and
 //! after whom the watching resource comes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::at::{At, Place};
-use super::connect::Web;
+use super::connect::{Web, symlinks};
 use super::desk::Desk;
 use super::entry::Draft;
 use super::problem::Problem;
 use super::reference::Resolver;
-use crate::attribute::{AbsPath, Trigger};
+use crate::attribute::{AbsPath, Symlinks, Trigger};
 use crate::graph::{Edge, Reason, Vertex};
 use crate::resource::Thing;
 
@@ -44,6 +44,7 @@ pub fn resolve(
     edges: &mut Vec<Edge<Place>>,
 ) -> Resolved {
     let mut resolved = Vec::new();
+    let mut makers = None;
     for Written { item, attribute, triggers } in written {
         let draft = &resolver.drafts[item];
         let places = draft.elements(attribute);
@@ -73,8 +74,9 @@ pub fn resolve(
             };
             for path in &paths[known..] {
                 let Trigger::Path(path) = path else { continue };
-                let inside = makers_inside(resolver.drafts, web, draft.host, path);
-                providers.extend(inside.into_iter().filter(|other| *other != item));
+                let makers = makers.get_or_insert_with(|| Makers::of(web, resolver.drafts));
+                let found = makers.of_path(draft.host, path);
+                providers.extend(found.into_iter().filter(|other| *other != item));
             }
             providers.sort_unstable();
             providers.dedup();
@@ -92,27 +94,52 @@ pub fn resolve(
     resolved
 }
 
-/// Who makes what lies at a path or below it: a directory's content is all that lies in it, what
-/// commands create among it; and a link's is what it leads to.
-fn makers_inside(drafts: &[Draft], web: &Web, host: usize, path: &AbsPath) -> Vec<usize> {
-    let mut makers = Vec::new();
-    let (mut open, mut seen) = (vec![path.clone()], HashSet::new());
-    while let Some(path) = open.pop() {
-        if !seen.insert(path.to_string()) {
-            continue;
+/// Who makes what lies at a path or below it, by whatever name: a directory's content is all that lies
+/// in it, what commands create among it; and a link's is what it leads to.
+struct Makers<'a> {
+    drafts: &'a [Draft],
+    links: HashMap<usize, Symlinks>,
+    /// On which host, where, and who; behind links, by each name.
+    names: BTreeSet<(usize, AbsPath, usize)>,
+}
+
+impl Makers<'_> {
+    fn of<'a>(web: &Web, drafts: &'a [Draft]) -> Makers<'a> {
+        let links = symlinks(drafts);
+        let mut names = BTreeSet::new();
+        for (item, draft) in drafts.iter().enumerate() {
+            let provided = web.links[item].provides.iter().filter_map(|thing| match thing {
+                Thing::Path(path) | Thing::Part(path) => Some(path.clone()),
+                _ => None,
+            });
+            let resource = draft.resource.as_resource();
+            let own = provided.chain(resource.content_paths());
+            let named = own.flat_map(|path| resource.names(&path, &links[&draft.host]));
+            names.extend(named.map(|path| (draft.host, path, item)));
         }
-        let at_it = web.providers.get(&(host, Thing::Path(path.clone()))).into_iter().flatten().copied();
-        let mut found: Vec<usize> = at_it.chain(web.inside(host, &path)).collect();
-        for (other, draft) in drafts.iter().enumerate().filter(|(_, draft)| draft.host == host) {
-            let made = draft.resource.as_resource().content_paths();
-            if made.iter().any(|made| *made == path || made.is_below(&path)) {
-                found.push(other);
+        Makers { drafts, links, names }
+    }
+
+    fn of_path(&self, host: usize, path: &AbsPath) -> Vec<usize> {
+        let mut makers = Vec::new();
+        let (mut open, mut seen) = (path.led_by(&self.links[&host]), HashSet::new());
+        while let Some(path) = open.pop() {
+            if !seen.insert(path.clone()) {
+                continue;
+            }
+            // `/a-b` sorts before `/a/b`: neither is the end of what lies below `/a`.
+            let from = self.names.range((host, path.clone(), 0)..);
+            let near =
+                from.take_while(|(on, other, _)| *on == host && other.as_str().starts_with(path.as_str()));
+            let found = near.filter(|(_, other, _)| *other == path || other.is_below(&path));
+            for (.., item) in found {
+                makers.push(*item);
+                let link = self.drafts[*item].resource.as_resource().link();
+                open.extend(link.into_iter().flat_map(|(_, target)| target.led_by(&self.links[&host])));
             }
         }
-        open.extend(found.iter().filter_map(|other| drafts[*other].resource.as_resource().leads_to()));
-        makers.append(&mut found);
+        makers
     }
-    makers
 }
 
 /// The items that a trigger names, and the paths whose content they stand for.

@@ -315,6 +315,7 @@ pub fn touched(spec: &Spec, before: &Snapshot, after: &Snapshot) -> Option<Strin
             || path.contains("/made")
             || path.contains("/old")
     };
+    let is_parent = |path: &str| declared.iter().any(|(it, _)| lies_below(it, path));
     for (path, was) in before {
         let what = match after.get(path) {
             _ if is_about(path) => continue,
@@ -326,7 +327,8 @@ pub fn touched(spec: &Spec, before: &Snapshot, after: &Snapshot) -> Option<Strin
                     (was.inode, was.kind, &was.content) == (there.inode, there.kind, &there.content);
                 let same_times =
                     was.kind == 'd' || (was.modified, was.changed) == (there.modified, there.changed);
-                let is_made_again = may_go(path) && (was.kind, there.kind) == ('d', 'd');
+                // Cleared away, and then made as a parent.
+                let is_made_again = may_go(path) && there.kind == 'd' && is_parent(path);
                 if is_made_again || same_thing && (same_access && same_times || may_have_access(path)) {
                     continue;
                 }
@@ -337,7 +339,7 @@ pub fn touched(spec: &Spec, before: &Snapshot, after: &Snapshot) -> Option<Strin
     }
     let new = after.iter().filter(|(path, _)| !before.contains_key(*path) && !is_about(path));
     for (path, there) in new {
-        let is_parent = there.kind == 'd' && declared.iter().any(|(it, _)| lies_below(it, path));
+        let is_parent = there.kind == 'd' && is_parent(path);
         let of = |mark: &str| {
             let name = path.rsplit('/').next().unwrap_or_default();
             name.ends_with(mark)

@@ -212,6 +212,19 @@ regressions! {
     what_lies_behind_two_links_of_which_one_was_changed_by_hand_is_not_known:
         ["d 755 0:0 /t/k", "d 755 0:0 /t/k/x", "d 755 0:0 /t/other", "l - 0:0 /t/a|other", "l - 0:0 /t/e|/t/a"],
         ["symlink: /t/e\ntarget: /t/a", "directory: /t/e/x", "symlink: /t/a\ntarget: k"];
+    // seed 70031803
+    who_watches_a_link_comes_after_what_is_made_behind_it_by_another_name:
+        ["d 755 0:0 /t/d"],
+        [
+            "symlink: /t/b\ntarget: a",
+            "symlink: /t/a\ntarget: d",
+            "line: l\nfile: /t/b/f\ntext: part\ncreate: true",
+            "command: \"touch 'ROOT/t/made0'\"\non_change_of: /t/a\ncreates: /t/made0"
+        ];
+    // seed 70015103
+    a_directory_that_is_purged_has_what_is_made_in_it_through_a_link:
+        ["d 700 1001:1001 /t/b", "f 750 0:0 /t/b/a|"],
+        ["directory: /t/b\npurge: true", "directory: '/t/c d/b/a'", "symlink: '/t/c d'\ntarget: /t/b/a"];
     // Two threads made the same missing parent.
     directories_with_a_parent_in_common_are_made_side_by_side:
         [], ["directory: /t/p/q/a", "directory: /t/p/q/b", "directory: /t/p/q/c", "directory: /t/p/q/d"];
