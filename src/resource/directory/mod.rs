@@ -65,7 +65,9 @@ pub struct Directory {
     pub recurse: bool,
 
     /// Remove everything in it that no resource of this spec declares on this host, directories with
-    /// all that is in them. The plan names the first of what would go, and counts the rest.
+    /// all that is in them. What is declared by another name, through a link that is declared too, is
+    /// declared; a link that is not declared is not known here. The plan names the first of what would
+    /// go, and counts the rest.
     #[serde(default, skip_serializing_if = "is_false")]
     pub purge: bool,
 
