@@ -246,23 +246,12 @@ impl Resource for AuthorizedKey {
         if self.is_there() {
             self.mend_directory(system, &place, owner)?;
         }
-        let mut is_written = false;
         for there in &place.files {
-            let edited = self.edit(there);
-            is_written |= there.path == place.file;
-            let access = self.access_of(there, owner);
-            if edited.text != there.text {
-                system.put_file(&there.path, &edited.text, access, |_| Ok(()))?;
-            } else if self.is_there()
-                && (Some(there.meta.uid), Some(there.meta.mode)) != (access.uid, access.mode)
-            {
-                system.set_access(&there.path, access)?;
-            }
+            self.put(system, there, self.access_of(there, owner))?;
         }
-        if self.is_there() && !is_written {
+        if self.is_there() && !place.files.iter().any(|there| there.path == place.file) {
             let access = Access { mode: Some(Mode::from_bits(FILE_MODE)), ..owner };
-            let text = edit(b"", &self.wanted(self.options().as_deref(), true)).text;
-            system.put_file(&place.file, &text, access, |_| Ok(()))?;
+            system.edit_file(&place.file, access, |bytes| Ok(self.edited(bytes, true)))?;
             label(system, &place.directory)?;
         }
         Ok(())
@@ -299,6 +288,22 @@ impl AuthorizedKey {
             is_here,
             only: self.exclusive.then(|| self.declared_keys.iter().chain([&self.key]).collect()),
         }
+    }
+
+    /// In the file as it is by now: somebody may have let in another key.
+    fn put(&self, system: &System, there: &There, access: Access) -> Result<(), Failure> {
+        let is_here = there.path.file_name() == FILE;
+        system.edit_file(&there.path, access, |bytes| Ok(self.edited(bytes, is_here)))?;
+        if self.is_there() && (Some(there.meta.uid), Some(there.meta.mode)) != (access.uid, access.mode) {
+            system.set_access(&there.path, access)?;
+        }
+        Ok(())
+    }
+
+    fn edited(&self, bytes: Option<&[u8]>, is_here: bool) -> Option<Vec<u8>> {
+        let text = bytes.unwrap_or_default();
+        let edited = edit(text, &self.wanted(self.options().as_deref(), is_here)).text;
+        (edited != text).then_some(edited)
     }
 
     fn edit(&self, there: &There) -> Edit {

@@ -270,24 +270,24 @@ impl Resource for Cron {
             let new = edit(&old, &self.label, wanted.as_ref(), self.own_lines()).text;
             return if new == old { Ok(()) } else { crontab::write(system, &user, &ended(new)) };
         };
+        let put = |old: &[u8]| edit(old, &self.label, wanted.as_ref(), self.own_lines()).text;
         let there = self.read_file(system, &path)?;
         let old = there.as_ref().map(|(_, text)| text.as_slice()).unwrap_or_default();
-        let new = edit(old, &self.label, wanted.as_ref(), self.own_lines()).text;
-        if wanted.is_none() && new.trim_ascii().is_empty() {
+        if wanted.is_none() && put(old).trim_ascii().is_empty() {
             return if there.is_some() { system.remove_file(&path) } else { Ok(()) };
         }
-        let right = there.as_ref().map(|(meta, _)| right_mode(meta)).unwrap_or(Mode::from_bits(0o644));
-        let access = Access {
-            uid: Some(0),
-            gid: there.as_ref().map(|(meta, _)| meta.gid).or(Some(0)),
-            mode: Some(right),
-        };
-        match &there {
-            Some((meta, _)) if ended(new.clone()) == old => {
-                let is_right = meta.uid == 0 && meta.mode == right;
-                if is_right { Ok(()) } else { system.set_access(&path, access) }
-            }
-            _ => system.put_file(&path, &ended(new), access, |_| Ok(())),
+        let mode = there.as_ref().map(|(meta, _)| right_mode(meta)).unwrap_or(Mode::from_bits(0o644));
+        let gid = there.as_ref().map(|(meta, _)| meta.gid).or(Some(0));
+        let access = Access { uid: Some(0), gid, mode: Some(mode) };
+        // As it is by now: somebody may be at work in it.
+        system.edit_file(&path, access, |old| {
+            let old = old.unwrap_or_default();
+            let new = ended(put(old));
+            Ok((new != old).then_some(new))
+        })?;
+        match there {
+            Some((meta, _)) if meta.uid != 0 || meta.mode != mode => system.set_access(&path, access),
+            _ => Ok(()),
         }
     }
 }

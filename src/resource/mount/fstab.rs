@@ -199,25 +199,17 @@ pub fn read(system: &System) -> Result<Table, Failure> {
 
 /// Makes the edit in the file as it is by now; others may have theirs.
 pub fn edit(system: &System, edit: &Edit) -> Result<(), Failure> {
-    let _turn = system.turn("fstab")?;
-    let (path, access) = match system.see(&path())? {
-        Seen::There(Meta { kind: Kind::Symlink, .. }) => {
-            return Err(Failure::new(format!("{PATH} is a symlink, which something else keeps"))
-                .help("declare the mount where that is made from"));
-        }
-        Seen::There(there) => {
-            (path(), Access { uid: Some(there.uid), gid: Some(there.gid), mode: Some(there.mode) })
-        }
-        Seen::Absent | Seen::NoParent(_) => (path(), Access::default()),
-    };
-    let before = system.read_if_there(&path)?.unwrap_or_default();
-    let mut table = Table::read(&before);
-    table.edit(edit);
-    let after = table.bytes();
-    if after == before {
-        return Ok(());
+    if let Seen::There(Meta { kind: Kind::Symlink, .. }) = system.see(&path())? {
+        return Err(Failure::new(format!("{PATH} is a symlink, which something else keeps"))
+            .help("declare the mount where that is made from"));
     }
-    system.put_file(&path, &after, access, |_| Ok(()))
+    system.edit_file(&path(), Access::default(), |before| {
+        let before = before.unwrap_or_default();
+        let mut table = Table::read(before);
+        table.edit(edit);
+        let after = table.bytes();
+        Ok((after != before).then_some(after))
+    })
 }
 
 #[cfg(test)]
