@@ -26,6 +26,7 @@ mod mount;
 mod package;
 mod port;
 mod process;
+mod process_life;
 mod program;
 mod symlink;
 mod sysctl;
