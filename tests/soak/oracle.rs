@@ -1,7 +1,7 @@
 //! A second opinion: what the declared state is, and what a run may touch, read from the files
 //! without the engine's own checks.
 
-use converge::attribute::{AbsPath, Mode, Trigger};
+use converge::attribute::{AbsPath, Mode, Symlinks, Trigger};
 use converge::resource::AnyResource;
 use converge::resource::common::Presence;
 use converge::spec::Spec;
@@ -209,11 +209,15 @@ pub fn meet_by_links(spec: &Spec, snapshot: &Snapshot) -> bool {
     let is_at_or_below = |path: &str, top: &str| {
         path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
     };
+    let links: Symlinks = spec.items.iter().filter_map(|item| item.resource.as_resource().link()).collect();
     paths.iter().any(|one| {
         let leads = real(snapshot, one.as_str());
+        // A purge knows of the links that are declared.
+        let is_known = one.led_by(&links).iter().any(|name| name.as_str() == leads);
         let clears = |resource: &AnyResource| match resource {
             AnyResource::Directory(it) => {
-                (it.purge || it.recurse) && is_at_or_below(&leads, &real(snapshot, it.path.as_str()))
+                (it.purge && !is_known || it.recurse)
+                    && is_at_or_below(&leads, &real(snapshot, it.path.as_str()))
             }
             _ => false,
         };
@@ -263,10 +267,11 @@ fn below(spec: &Spec, resource: &AnyResource, here: &str, after: &Snapshot) -> O
         let declared =
             |item: &converge::spec::Item| path_of(&item.resource).map(|it| real(after, it.as_str()));
         let is_declared = spec.items.iter().any(|item| declared(item).as_ref() == Some(path));
-        let holds_declared = spec
-            .items
-            .iter()
-            .any(|item| declared(item).is_some_and(|it| it.starts_with(&format!("{path}/"))));
+        // By its name too: a link that nobody declares may be on its way.
+        let holds_declared = spec.items.iter().any(|item| {
+            let name = path_of(&item.resource).map(|it| it.to_string());
+            [name, declared(item)].into_iter().flatten().any(|it| it.starts_with(&format!("{path}/")))
+        });
         let is_ours = path.contains("/made") || path.ends_with(".bak");
         if it.purge && !is_of_another && !is_declared && !holds_declared && !is_ours {
             return Some(format!("{path} is not declared, and still there"));

@@ -225,6 +225,9 @@ regressions! {
     a_directory_that_is_purged_has_what_is_made_in_it_through_a_link:
         ["d 700 1001:1001 /t/b", "f 750 0:0 /t/b/a|"],
         ["directory: /t/b\npurge: true", "directory: '/t/c d/b/a'", "symlink: '/t/c d'\ntarget: /t/b/a"];
+    // seed 80096871
+    a_link_on_the_way_to_what_is_declared_is_not_purged:
+        ["d 4755 0:0 /t/e", "l - 0:0 /t/e/b|/keep/d"], ["directory: /t/e/b/a", "directory: /t/e\npurge: true"];
     // Two threads made the same missing parent.
     directories_with_a_parent_in_common_are_made_side_by_side:
         [], ["directory: /t/p/q/a", "directory: /t/p/q/b", "directory: /t/p/q/c", "directory: /t/p/q/d"];
