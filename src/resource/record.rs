@@ -40,7 +40,8 @@ impl Record {
     pub fn write<T: Serialize>(&self, system: &System, value: &T) -> Result<(), Failure> {
         let bytes = serde_json::to_vec(value)
             .map_err(|error| Failure::new(format!("writing the record: {error}")))?;
-        make_private(system, &directory(system, self.kind)?)?;
+        let private = Access { mode: Some(Mode::from_bits(0o700)), ..Access::default() };
+        system.ensure_directory(&directory(system, self.kind)?, private)?;
         let access = Access { mode: Some(Mode::from_bits(0o600)), ..Access::default() };
         system.put_file(&self.path(system)?, &bytes, access, |_| Ok(()))
     }
@@ -73,23 +74,6 @@ fn directory(system: &System, kind: &str) -> Result<AbsPath, Failure> {
         format!("{}/.local/state/converge", home.trim_end_matches('/'))
     };
     state.parse().map(|state: AbsPath| state.join(kind)).map_err(Failure::new)
-}
-
-fn make_private(system: &System, directory: &AbsPath) -> Result<(), Failure> {
-    if let Some(parent) = directory.parent()
-        && matches!(system.see(directory)?, Seen::NoParent(_))
-    {
-        make_private(system, &parent)?;
-    }
-    if matches!(system.see(directory)?, Seen::There(_)) {
-        return Ok(());
-    }
-    let access = Access { mode: Some(Mode::from_bits(0o700)), ..Access::default() };
-    match system.make_directory(directory, access) {
-        // A resource beside this one has made it meanwhile.
-        Err(_) if matches!(system.see(directory), Ok(Seen::There(_))) => Ok(()),
-        made => made,
-    }
 }
 
 #[cfg(test)]

@@ -269,8 +269,26 @@ impl System {
         }
     }
 
+    /// Makes it where nothing is, and what is missing above it with the same access. Another one of this
+    /// run may do so at the same time.
+    pub fn ensure_directory(&self, path: &AbsPath, access: Access) -> Result<(), Failure> {
+        loop {
+            let missing = match self.see(path)? {
+                Seen::There(_) => return Ok(()),
+                Seen::Absent => path.clone(),
+                Seen::NoParent(missing) => missing,
+            };
+            match self.make_directory(&missing, access) {
+                Err(_) if matches!(self.see(&missing), Ok(Seen::There(_))) => {}
+                made => made?,
+            }
+        }
+    }
+
     pub fn make_directory(&self, path: &AbsPath, access: Access) -> Result<(), Failure> {
         let spot = self.spot(path)?;
+        // Two that make the same would do so under the same name.
+        let _turn = self.turn(spot.place()?)?;
         let temporary = spot.temporary_name();
         let made = spot.make_temporary_directory(&temporary, access).and_then(|()| {
             let (from, to) = (&*temporary, &*spot.name);
@@ -482,6 +500,26 @@ mod tests {
         assert!(system.put_file(&path("/a"), b"new", Access::default(), refuse).is_err());
         assert_eq!(system.read_file(&path("/a")).unwrap(), b"old");
         assert_eq!(system.list(&path("/")).unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn a_directory_that_many_need_at_once_is_made_once() {
+        for _ in 0..50 {
+            let (root, system) = root();
+            std::thread::scope(|scope| {
+                for number in 0..4 {
+                    let system = system.clone();
+                    scope.spawn(move || {
+                        system.ensure_directory(&path("/a/b/c"), Access::default()).unwrap();
+                        system
+                            .put_file(&path(&format!("/a/b/c/{number}")), b"", Access::default(), |_| Ok(()))
+                            .unwrap();
+                    });
+                }
+            });
+            assert_eq!(std::fs::read_dir(root.path().join("a/b/c")).unwrap().count(), 4);
+            assert_eq!(system.list(&path("/a")).unwrap(), ["b"], "nothing is left over");
+        }
     }
 
     #[test]

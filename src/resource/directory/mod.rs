@@ -4,8 +4,6 @@
 mod below;
 mod tmpfiles;
 
-use std::sync::{Mutex, PoisonError};
-
 use serde::{Deserialize, Serialize};
 
 use super::common::{
@@ -357,20 +355,21 @@ impl Directory {
     }
 
     fn make(&self, system: &System, access: Access) -> Result<(), Failure> {
-        // Two directories may have missing parents in common, and be made at the same time.
-        static MAKING: Mutex<()> = Mutex::new(());
-        let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match system.see(&self.path)? {
                 Seen::NoParent(missing) => {
                     let access = self.handed().resolve(system)?.access;
-                    system.make_directory(&missing, access)?;
+                    system.ensure_directory(&missing, access)?;
                 }
                 Seen::There(Meta { kind: Kind::Directory, .. }) => {
                     return system.set_access(&self.path, access);
                 }
                 Seen::There(_) => system.remove_file(&self.path)?,
-                Seen::Absent => return system.make_directory(&self.path, access),
+                Seen::Absent => match system.make_directory(&self.path, access) {
+                    // As a parent of another one, meanwhile.
+                    Err(_) if matches!(system.see(&self.path), Ok(Seen::There(_))) => {}
+                    made => return made,
+                },
             }
         }
     }

@@ -111,15 +111,12 @@ impl Kept {
     }
 }
 
-/// The directory of what is kept. Two resources may be about to make it.
+/// The directory of what is kept.
 pub fn make_directory(system: &System) -> Result<(), Failure> {
-    let _turn = system.turn("processes")?;
     let parent = path("/etc/converge".to_owned())?;
     for (directory, mode) in [(parent, 0o755), (path(DIRECTORY.to_owned())?, 0o700)] {
-        if let Seen::Absent | Seen::NoParent(_) = system.see(&directory)? {
-            let access = Access { mode: Some(Mode::from_bits(mode)), ..Access::default() };
-            system.make_directory(&directory, access)?;
-        }
+        let access = Access { mode: Some(Mode::from_bits(mode)), ..Access::default() };
+        system.ensure_directory(&directory, access)?;
     }
     Ok(())
 }

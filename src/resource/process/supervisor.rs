@@ -13,7 +13,7 @@ use super::standing::Standing;
 use crate::attribute::{AbsPath, Mode};
 use crate::resource::{Failure, Lack, Thing};
 use crate::system::System;
-use crate::system::files::{Access, Seen};
+use crate::system::files::Access;
 
 /// Beyond the grace, before a supervisor that does not end is killed.
 const BEYOND: Duration = Duration::from_secs(4);
@@ -47,8 +47,8 @@ pub fn install(system: &System) -> Result<(), Failure> {
         return Ok(());
     }
     let access = Access { uid: Some(0), gid: Some(0), mode: Some(Mode::from_bits(0o755)) };
-    while let Seen::NoParent(missing) = system.see(&path)? {
-        system.make_directory(&missing, access)?;
+    if let Some(directory) = path.parent() {
+        system.ensure_directory(&directory, access)?;
     }
     system.put_file(&path, &own, access, |_| Ok(()))
 }

@@ -480,9 +480,6 @@ impl Unit {
 
 /// ~/.config/systemd/user is the user's, and is made as the user's tools make it.
 fn make_own_directories(system: &System, file: &AbsPath) -> Result<(), Failure> {
-    use crate::system::files::{Access, Seen};
-    while let Seen::NoParent(missing) = system.see(file)? {
-        system.make_directory(&missing, Access::default())?;
-    }
-    Ok(())
+    use crate::system::files::Access;
+    file.parent().map_or(Ok(()), |directory| system.ensure_directory(&directory, Access::default()))
 }

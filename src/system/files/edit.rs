@@ -74,13 +74,6 @@ impl System {
 }
 
 impl Spot<'_> {
-    /// One name for the file, by whatever path it is reached.
-    fn place(&self) -> Result<String, Failure> {
-        let told = |errno| failure("reading", &self.path, errno);
-        let directory = fstat(&self.directory).map_err(told)?;
-        Ok(format!("{} (device {}, directory {})", self.name, directory.st_dev, directory.st_ino))
-    }
-
     fn read(&self) -> Result<Option<Old>, Failure> {
         let told = |errno| failure("reading", &self.path, errno);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -5,8 +5,8 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Gid, Mode as Bits, OFlags, Uid, chownat, fchmod, fchown, mkdirat, openat, renameat, statat,
-    unlinkat,
+    AtFlags, Gid, Mode as Bits, OFlags, Uid, chownat, fchmod, fchown, fstat, mkdirat, openat, renameat,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -65,6 +65,13 @@ impl Spot<'_> {
         }
         self.system.before("unlink").map_err(removing)?;
         unlinkat(above, name, AtFlags::REMOVEDIR).map_err(removing)
+    }
+
+    /// One name for it, by whatever path it is reached.
+    pub(super) fn place(&self) -> Result<String, Failure> {
+        let told = |errno| failure("reading", &self.path, errno);
+        let directory = fstat(&self.directory).map_err(told)?;
+        Ok(format!("{} (device {}, directory {})", self.name, directory.st_dev, directory.st_ino))
     }
 
     pub(in crate::system) fn directory(&self) -> BorrowedFd<'_> {
@@ -153,7 +160,7 @@ impl Spot<'_> {
         // that was not opened for reading goes through /proc.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.directory, &*self.name, flags, Bits::empty()).map_err(told)?;
-        let stat = rustix::fs::fstat(&file).map_err(told)?;
+        let stat = fstat(&file).map_err(told)?;
         if meta(&stat).kind == Kind::Symlink {
             return Err(Failure::new(format!("{}: a symlink has no mode of its own", self.path)));
         }
