@@ -98,6 +98,7 @@ impl Walk<'_> {
     }
 
     fn judge_in_plan(&mut self, item: usize, found: Result<Check, Failure>) {
+        self.note_makers(item, &found);
         if let Some(until) = self.hidden_until(item) {
             return self.unknown(item, until, Vec::new());
         }
@@ -330,6 +331,15 @@ impl Walk<'_> {
         before.filter_map(|(other, _)| Some((other, self.outcomes.get(&other)?)))
     }
 
+    /// Of those who make what it lacks.
+    fn makers_outcomes(&self, vertex: Vertex) -> impl Iterator<Item = (Vertex, &Standing)> {
+        let makers = match vertex {
+            Vertex::Item(item) => &self.items[item].makers[..],
+            Vertex::Host(_) => &[],
+        };
+        makers.iter().filter_map(|other| Some((*other, self.outcomes.get(other)?)))
+    }
+
     /// The root of the trouble, where a dependency does not hold.
     pub(super) fn missed_by(&self, vertex: Vertex) -> Option<String> {
         self.outcomes_before(vertex).find_map(|(_, outcome)| match outcome {
@@ -340,10 +350,12 @@ impl Walk<'_> {
 
     /// In a plan: what has to be done first, where a dependency would be changed.
     pub(super) fn pending_on(&self, vertex: Vertex) -> Option<String> {
-        self.outcomes_before(vertex).find_map(|(_, outcome)| match outcome {
-            Standing::Pending { until, .. } => Some(until.clone()),
-            _ => None,
-        })
+        self.outcomes_before(vertex).chain(self.makers_outcomes(vertex)).find_map(
+            |(_, outcome)| match outcome {
+                Standing::Pending { until, .. } => Some(until.clone()),
+                _ => None,
+            },
+        )
     }
 
     fn stands_on_fresh(&self, vertex: Vertex) -> bool {

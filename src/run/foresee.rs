@@ -107,6 +107,16 @@ impl Walk<'_> {
         Some(format!("{} is in place", self.spec.id(link)))
     }
 
+    /// In a plan: what commands of its own will say where what it lacks is there cannot be known, whoever
+    /// makes that.
+    pub(super) fn note_makers(&mut self, item: usize, found: &Result<Check, Failure>) {
+        let Ok(Check::Needs(needed)) = found else { return };
+        if self.item(item).resource.as_resource().asks_commands() {
+            let makers = needed.lacks.iter().flat_map(|lack| self.makers(item, lack));
+            self.items[item].makers = makers.map(Vertex::Item).collect();
+        }
+    }
+
     /// One of these that is not settled yet, and does not wait for this one itself, in
     /// the graph or as this one would for it.
     pub(super) fn maker_to_come(&self, item: usize, lack: &Lack) -> Option<usize> {

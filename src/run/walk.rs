@@ -96,6 +96,8 @@ pub(super) struct ItemState {
     pub began: Instant,
     pub applied: Option<Needed>,
     pub failure: Option<Failure>,
+    /// In a plan: who makes what it was found to lack, though the graph does not say so.
+    pub makers: Vec<Vertex>,
     /// Since when it is only waited for.
     pub waiting_since: Option<Instant>,
 }
@@ -168,6 +170,7 @@ impl<'a> Walk<'a> {
             began: begun,
             applied: None,
             failure: None,
+            makers: Vec::new(),
             waiting_since: None,
         };
         Walk {

@@ -8,7 +8,7 @@ use converge::spec::Spec;
 
 use crate::engine::{Told, is_settled};
 use crate::parts;
-use crate::tree::{Entry, Snapshot, real};
+use crate::tree::{Entry, Snapshot, real, way};
 
 type Access<'a> = (Option<&'a String>, Option<&'a String>, Option<Mode>);
 
@@ -211,9 +211,18 @@ pub fn meet_by_links(spec: &Spec, snapshot: &Snapshot) -> bool {
     };
     let links: Symlinks = spec.items.iter().filter_map(|item| item.resource.as_resource().link()).collect();
     paths.iter().any(|one| {
-        let leads = real(snapshot, one.as_str());
+        let (leads, way) = way(snapshot, one.as_str());
+        let names = one.led_by(&links);
+        // A link that nobody declares leads over one that is: there is no order between the two.
+        let is_unforeseen = |step: &String| {
+            paths.iter().any(|it| it.as_str() == step)
+                && !names.iter().any(|name| is_at_or_below(name.as_str(), step))
+        };
+        if way.iter().any(is_unforeseen) {
+            return true;
+        }
         // A purge knows of the links that are declared.
-        let is_known = one.led_by(&links).iter().any(|name| name.as_str() == leads);
+        let is_known = names.iter().any(|name| name.as_str() == leads);
         let clears = |resource: &AnyResource| match resource {
             AnyResource::Directory(it) => {
                 (it.purge && !is_known || it.recurse)

@@ -228,6 +228,10 @@ regressions! {
     // seed 80096871
     a_link_on_the_way_to_what_is_declared_is_not_purged:
         ["d 4755 0:0 /t/e", "l - 0:0 /t/e/b|/keep/d"], ["directory: /t/e/b/a", "directory: /t/e\npurge: true"];
+    // seed 100017919
+    what_a_guard_says_in_a_directory_that_is_made_as_a_parent_is_not_known_before:
+        [],
+        ["directory: /t/b/e", "command: \"touch 'ROOT/t/b/made1'\"\ndirectory: /t/b\nunless: \"test -e 'ROOT/t/b/made1'\""];
     // Two threads made the same missing parent.
     directories_with_a_parent_in_common_are_made_side_by_side:
         [], ["directory: /t/p/q/a", "directory: /t/p/q/b", "directory: /t/p/q/c", "directory: /t/p/q/d"];

@@ -182,9 +182,14 @@ pub fn difference(
 
 /// Where a path leads, links on the way followed as the system follows them.
 pub fn real(snapshot: &Snapshot, path: &str) -> String {
+    way(snapshot, path).0
+}
+
+/// Where a path leads, and the links that are on the way.
+pub fn way(snapshot: &Snapshot, path: &str) -> (String, Vec<String>) {
     let mut parts: Vec<String> = path.split('/').filter(|p| !p.is_empty()).rev().map(str::to_owned).collect();
     let mut here = String::new();
-    let mut links = 0;
+    let mut links = Vec::new();
     while let Some(part) = parts.pop() {
         let step = match part.as_str() {
             "." => continue,
@@ -195,8 +200,8 @@ pub fn real(snapshot: &Snapshot, path: &str) -> String {
             part => format!("{here}/{part}"),
         };
         match snapshot.get(&step) {
-            Some(link) if link.kind == 'l' && !parts.is_empty() && links < 40 => {
-                links += 1;
+            Some(link) if link.kind == 'l' && !parts.is_empty() && links.len() < 40 => {
+                links.push(step);
                 let target = String::from_utf8_lossy(&link.content).into_owned();
                 if target.starts_with('/') {
                     here.clear();
@@ -206,5 +211,5 @@ pub fn real(snapshot: &Snapshot, path: &str) -> String {
             _ => here = step,
         }
     }
-    here
+    (here, links)
 }
