@@ -4,11 +4,10 @@
 use clap::builder::Styles;
 use clap::{ColorChoice, Parser, Subcommand};
 
-use crate::command::{apply, completions, explain, graph, plan, schema, supervise, validate, vars, why};
+use crate::command::{
+    WRONG, apply, completions, explain, graph, plan, schema, supervise, validate, vars, why,
+};
 use crate::redact;
-
-/// The spec or the command line is wrong; nothing was touched.
-pub const WRONG: u8 = 3;
 
 #[derive(Parser)]
 #[command(

@@ -119,7 +119,7 @@ impl SavedPlan {
     /// Whether these changes are the planned ones; else why not.
     pub fn allows(&self, id: &str, needed: &Needed) -> Result<(), Failure> {
         let again = "make a new plan, look at it, and apply that";
-        let now = crate::run::told(&needed.changes);
+        let now = crate::resource::told(&needed.changes);
         let Some(planned) = self.resources.get(id) else {
             return Err(Failure::new("it is not in the plan").help(again));
         };
@@ -149,7 +149,7 @@ impl SavedPlan {
         if is_same {
             return Ok(());
         }
-        let then = crate::run::told(&planned.changes);
+        let then = crate::resource::told(&planned.changes);
         Err(Failure::new(format!(
             "it has moved since the plan was made: planned was {then}; now it needs {now}"
         ))

@@ -17,10 +17,12 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::WRONG;
 use crate::redact;
 use crate::report::is_lively;
 use crate::spec::{self, LoadOptions, Problems, Spec};
+
+/// The spec or the command line is wrong; nothing was touched.
+pub const WRONG: u8 = 3;
 
 /// How a spec is named on the command line.
 #[derive(Args)]

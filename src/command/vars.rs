@@ -5,8 +5,8 @@ use std::io::Write;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::WRONG;
 use super::complain;
-use crate::cli::WRONG;
 use crate::spec::listing::{Section, Variable};
 use crate::spec::{self, LoadOptions};
 

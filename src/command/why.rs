@@ -8,7 +8,8 @@ use super::running::{self, Connection};
 use super::{SpecArgs, refuse};
 use crate::event::{Event, HostStatus, ResourceReport, Status};
 use crate::graph::{Reason, Vertex};
-use crate::run::{Options, Purpose, Selection, Selector, told};
+use crate::resource::told;
+use crate::run::{Options, Purpose, Selection, Selector};
 use crate::spec::Spec;
 
 /// Explain one resource: its state, its changes, what it waits for, and who waits for it

@@ -196,7 +196,7 @@ impl<W: Write> Human<W> {
         let reason = report.reason.as_deref().unwrap_or("it failed");
         self.line(&format!("    {}", printable(reason)));
         if !report.changes.is_empty() {
-            let tried = crate::run::told(&report.changes);
+            let tried = crate::resource::told(&report.changes);
             self.line(&format!("    tried: {}", printable(&tried)));
         }
         self.rest(report.help.as_deref(), &report.details);
@@ -316,7 +316,7 @@ fn summary_of(report: &ResourceReport) -> String {
             change
         })
         .collect();
-    if shown.is_empty() { "created".to_owned() } else { crate::run::told(&shown) }
+    if shown.is_empty() { "created".to_owned() } else { crate::resource::told(&shown) }
 }
 
 /// The unified difference of a content change, without its file header.

@@ -182,3 +182,14 @@ impl Change {
         Change::new(attribute, Some(from.to_string()), Some(to.to_string()))
     }
 }
+
+/// Changes in one line, as in `mode 0600 → 0644, owner root → www-data`.
+pub fn told(changes: &[Change]) -> String {
+    let one = |change: &Change| match (&change.from, &change.to) {
+        (Some(from), Some(to)) => format!("{} {from} → {to}", change.attribute),
+        (None, Some(to)) => format!("{} {to}", change.attribute),
+        (Some(from), None) => format!("{} {from} → nothing", change.attribute),
+        (None, None) => change.attribute.clone(),
+    };
+    changes.iter().map(one).collect::<Vec<_>>().join(", ")
+}

@@ -46,7 +46,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::failure::{Detail, Failure, io_words};
-pub use check::{Action, Change, Check, Lack, Needed, Thing, Waiting};
+pub use check::{Action, Change, Check, Lack, Needed, Thing, Waiting, told};
 
 use crate::attribute::{AbsPath, Content, Symlinks, Trigger};
 use crate::system::System;

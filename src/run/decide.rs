@@ -7,7 +7,7 @@ use super::walk::{HostState, INTERRUPTED, Phase, Standing, Walk};
 use crate::attribute::Span;
 use crate::event::{Event, ResourceReport, Status};
 use crate::graph::Vertex;
-use crate::resource::{Action, Change, Check, Detail, Failure, Needed, Thing};
+use crate::resource::{Action, Change, Check, Detail, Failure, Needed, Thing, told};
 
 /// How an item ended.
 #[derive(Default)]
@@ -380,15 +380,4 @@ impl Walk<'_> {
         }
         changes
     }
-}
-
-/// Changes in one line, as in `mode 0600 → 0644, owner root → www-data`.
-pub fn told(changes: &[Change]) -> String {
-    let one = |change: &Change| match (&change.from, &change.to) {
-        (Some(from), Some(to)) => format!("{} {from} → {to}", change.attribute),
-        (None, Some(to)) => format!("{} {to}", change.attribute),
-        (Some(from), None) => format!("{} {from} → nothing", change.attribute),
-        (None, None) => change.attribute.clone(),
-    };
-    changes.iter().map(one).collect::<Vec<_>>().join(", ")
 }

@@ -12,7 +12,6 @@ mod walk;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use decide::told;
 pub use hosts::{Reach, Reached};
 pub use select::{Selection, Selector};
 

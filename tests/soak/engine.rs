@@ -48,7 +48,7 @@ impl Told {
                 "{} {}: {}{reason}",
                 report.status.word(),
                 report.id,
-                converge::run::told(&report.changes)
+                converge::resource::told(&report.changes)
             )
         };
         self.resources.values().map(one).collect::<Vec<_>>().join("\n")
