@@ -235,8 +235,8 @@ impl Walk<'_> {
             (Thing::Path(made), Thing::Path(missing)) => {
                 made == missing || makes_parents && made.is_below(missing)
             }
-            // With `create`; without, it would have failed itself.
-            (Thing::Part(made), Thing::Path(missing)) => made == missing,
+            // With `create`; without, it would have failed itself. A line that is to go takes no file along.
+            (Thing::Part(made), Thing::Path(missing)) => made == missing && !links.is_removal,
             (made, missing) => made == missing,
         })
     }

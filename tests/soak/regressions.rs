@@ -232,6 +232,10 @@ regressions! {
     what_a_guard_says_in_a_directory_that_is_made_as_a_parent_is_not_known_before:
         [],
         ["directory: /t/b/e", "command: \"touch 'ROOT/t/b/made1'\"\ndirectory: /t/b\nunless: \"test -e 'ROOT/t/b/made1'\""];
+    // seed 100017919, too
+    a_line_that_goes_takes_no_file_along:
+        ["d 755 0:0 /t/c", "f 644 0:0 /t/c/b|one"],
+        ["directory: /t/c\nstate: absent", "line: l\nfile: /t/c/b\nmatch: ^one\nstate: absent"];
     // Two threads made the same missing parent.
     directories_with_a_parent_in_common_are_made_side_by_side:
         [], ["directory: /t/p/q/a", "directory: /t/p/q/b", "directory: /t/p/q/c", "directory: /t/p/q/d"];
