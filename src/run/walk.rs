@@ -507,7 +507,7 @@ fn signals(to: &Sender<Message>) {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     static INSTALLED: OnceLock<()> = OnceLock::new();
     let to = to.clone();
-    // One run a process but in tests and in `watch`, where the first registration serves.
+    // One run a process but in tests, where the first registration serves.
     INSTALLED.get_or_init(|| {
         let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
         thread::spawn(move || {
@@ -515,12 +515,12 @@ fn signals(to: &Sender<Message>) {
             for signal in signals.forever() {
                 seen += 1;
                 let (name, code) = if signal == SIGINT { ("SIGINT", 130) } else { ("SIGTERM", 143) };
-                if seen > 1 {
+                // Or nothing is under way any more.
+                if seen > 1 || to.send(Message::Signal(name)).is_err() {
                     // What it runs on this machine ends with it.
                     crate::system::commands::signal_all(rustix::process::Signal::KILL);
                     std::process::exit(code);
                 }
-                drop(to.send(Message::Signal(name)));
             }
         });
     });
