@@ -160,7 +160,7 @@ impl Walk<'_> {
     /// What is seen there now need not be what its turn finds.
     fn cannot_be_told_before(&self, item: usize, needed: &Needed) -> Option<String> {
         let taken = (needed.action == Action::Remove).then(|| self.may_be_taken_along(item)).flatten();
-        taken.or_else(|| self.behind_a_link_to_come(item, &needed.lacks))
+        taken.or_else(|| self.link_to_come(item)).or_else(|| self.unknown_maker(item))
     }
 
     fn planned(&mut self, item: usize, needed: Needed) {
@@ -176,7 +176,12 @@ impl Walk<'_> {
         let content = self.item(item).resource.as_resource().changes_content(&needed);
         let changes = self.with_new_text(item, needed.changes);
         let end = End { action: Some(needed.action), changes, ..End::default() };
-        self.end(item, Status::Changed, end, Standing::Pending { until, content, begins, hides });
+        self.end(
+            item,
+            Status::Changed,
+            end,
+            Standing::Pending { until, certain: true, content, begins, hides },
+        );
     }
 
     fn judge_in_apply(&mut self, item: usize, found: Result<Check, Failure>) {

@@ -16,9 +16,7 @@ impl Walk<'_> {
             return true;
         }
         self.pending_before(item, |provider| self.provides(provider, lack)).is_some()
-            || self.makers(item, lack).any(|maker| {
-                matches!(self.outcomes.get(&Vertex::Item(maker)), Some(Standing::Pending { .. }))
-            })
+            || self.makers(item, lack).any(|maker| self.items[item].makers.contains(&Vertex::Item(maker)))
     }
 
     /// In a plan: something that it stands on, or a package that is called like the directory it
@@ -96,25 +94,32 @@ impl Walk<'_> {
         })
     }
 
+    /// In a plan: who will make what it was found to lack, whether or not the graph says so.
+    pub(super) fn note_makers(&mut self, item: usize, found: &Result<Check, Failure>) {
+        let Ok(Check::Needs(needed)) = found else { return };
+        let makers = needed.lacks.iter().flat_map(|lack| self.makers(item, lack)).map(Vertex::Item);
+        let is_pending = |maker: &Vertex| matches!(self.outcomes.get(maker), Some(Standing::Pending { .. }));
+        self.items[item].makers = makers.filter(is_pending).collect();
+    }
+
     /// In a plan: what it lacks is where a link to come will lead, so that what lies there cannot be
     /// seen yet.
-    pub(super) fn behind_a_link_to_come(&self, item: usize, lacks: &[Lack]) -> Option<String> {
-        let is_to_come = |maker: &usize| {
-            self.item(*maker).resource.as_resource().leads_elsewhere(None)
-                && matches!(self.outcomes.get(&Vertex::Item(*maker)), Some(Standing::Pending { .. }))
+    pub(super) fn link_to_come(&self, item: usize) -> Option<String> {
+        let is_link = |maker: &Vertex| match maker {
+            Vertex::Item(maker) => self.item(*maker).resource.as_resource().leads_elsewhere(None),
+            Vertex::Host(_) => false,
         };
-        let link = lacks.iter().find_map(|lack| self.makers(item, lack).find(is_to_come))?;
+        let Vertex::Item(link) = self.items[item].makers.iter().copied().find(is_link)? else { return None };
         Some(format!("{} is in place", self.spec.id(link)))
     }
 
-    /// In a plan: what commands of its own will say where what it lacks is there cannot be known, whoever
-    /// makes that.
-    pub(super) fn note_makers(&mut self, item: usize, found: &Result<Check, Failure>) {
-        let Ok(Check::Needs(needed)) = found else { return };
-        if self.item(item).resource.as_resource().asks_commands() {
-            let makers = needed.lacks.iter().flat_map(|lack| self.makers(item, lack));
-            self.items[item].makers = makers.map(Vertex::Item).collect();
-        }
+    /// In a plan: whether who makes what it lacks will do so is not known itself.
+    pub(super) fn unknown_maker(&self, item: usize) -> Option<String> {
+        let mut makers = self.items[item].makers.iter();
+        makers.find_map(|maker| match self.outcomes.get(maker) {
+            Some(Standing::Pending { until, certain: false, .. }) => Some(until.clone()),
+            _ => None,
+        })
     }
 
     /// One of these that is not settled yet, and does not wait for this one itself, in

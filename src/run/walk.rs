@@ -44,10 +44,10 @@ pub(super) enum Standing {
     /// It holds. `fresh`: something below it was changed by this run, so what stands on it is to
     /// be looked at again.
     Holds { fresh: bool },
-    /// In a plan: it would be changed, or cannot be known yet. What it will be then; whether its
-    /// content will be another one, where that can be known; whether it comes into being (or up)
-    /// by that, and whether something else is seen in its place until then.
-    Pending { until: String, content: Option<bool>, begins: bool, hides: bool },
+    /// In a plan: it would be changed, or cannot be known yet (then it is not certain). What it will be
+    /// then; whether its content will be another one, where that can be known; whether it comes into
+    /// being (or up) by that, and whether something else is seen in its place until then.
+    Pending { until: String, certain: bool, content: Option<bool>, begins: bool, hides: bool },
     /// It failed, was skipped, or is out of reach. The one that began it.
     Missed { root: String },
 }
@@ -55,7 +55,7 @@ pub(super) enum Standing {
 impl Standing {
     /// In a plan: nothing can be known of it until then.
     pub(super) fn unknown(until: String, hides: bool) -> Standing {
-        Standing::Pending { until, content: None, begins: false, hides }
+        Standing::Pending { until, certain: false, content: None, begins: false, hides }
     }
 }
 
@@ -96,7 +96,7 @@ pub(super) struct ItemState {
     pub began: Instant,
     pub applied: Option<Needed>,
     pub failure: Option<Failure>,
-    /// In a plan: who makes what it was found to lack, though the graph does not say so.
+    /// In a plan: who will make what it was found to lack, whether or not the graph says so.
     pub makers: Vec<Vertex>,
     /// Since when it is only waited for.
     pub waiting_since: Option<Instant>,

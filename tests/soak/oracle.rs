@@ -160,7 +160,14 @@ pub fn has_all_parents(spec: &Spec, before: &Snapshot) -> bool {
     if spec.items.iter().any(lacks_file) {
         return false;
     }
-    let mut paths = spec.items.iter().filter_map(|item| path_of(&item.resource));
+    // What a command creates lies somewhere too; and what is to be a link is a directory no longer.
+    let created = |resource: &AnyResource| match resource {
+        AnyResource::Command(it) => it.creates.clone(),
+        _ => Vec::new(),
+    };
+    let before = &with_declared_links(spec, before);
+    let own = spec.items.iter().filter_map(|item| path_of(&item.resource).cloned());
+    let mut paths = own.chain(spec.items.iter().flat_map(|item| created(&item.resource)));
     paths.all(|path| {
         let Some(parent) = path.parent() else { return true };
         let is_it = |item: &converge::spec::Item| matches!(&item.resource, AnyResource::Directory(it) if it.path == parent);
@@ -210,6 +217,16 @@ pub fn meet_by_links(spec: &Spec, snapshot: &Snapshot) -> bool {
         path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
     };
     let links: Symlinks = spec.items.iter().filter_map(|item| item.resource.as_resource().link()).collect();
+    let meets = |item: &converge::spec::Item| {
+        let Some(own) = path_of(&item.resource) else { return false };
+        let names = item.resource.as_resource().names(own, &links);
+        names
+            .iter()
+            .any(|name| name != own && spec.items.iter().any(|it| path_of(&it.resource) == Some(name)))
+    };
+    if spec.items.iter().any(meets) {
+        return true;
+    }
     paths.iter().any(|one| {
         let (leads, way) = way(snapshot, one.as_str());
         let names = one.led_by(&links);

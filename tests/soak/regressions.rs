@@ -236,6 +236,14 @@ regressions! {
     a_line_that_goes_takes_no_file_along:
         ["d 755 0:0 /t/c", "f 644 0:0 /t/c/b|one"],
         ["directory: /t/c\nstate: absent", "line: l\nfile: /t/c/b\nmatch: ^one\nstate: absent"];
+    // seed 100104961
+    what_somebody_makes_of_whom_nothing_is_known_is_not_known:
+        ["d 755 1001:1001 /t/e", "l - 0:0 /t/e/l|nowhere"],
+        [
+            "directory: /t/e\nowner: '0'",
+            "block: a\nfile: /t/e/l/b\ncontent: one\ncreate: true",
+            "block: b\nfile: /t/e/l/b\ncontent: two"
+        ];
     // Two threads made the same missing parent.
     directories_with_a_parent_in_common_are_made_side_by_side:
         [], ["directory: /t/p/q/a", "directory: /t/p/q/b", "directory: /t/p/q/c", "directory: /t/p/q/d"];
