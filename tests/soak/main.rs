@@ -201,7 +201,7 @@ fn every_spec_converges_from_every_start_whatever_happens() {
     let violations = std::mem::take(&mut *tally.violations.lock().unwrap());
     let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
     eprintln!(
-        "soak: {} rounds from seed {first} ({} refused by validation, {} tangled by links, {} with failures that were planned), \
+        "soak: {} rounds from seed {first} ({} refused by validation, {} tangled, {} with failures that were planned), \
          {} faults, {} violations, {}, in {} s",
         count(&tally.rounds),
         count(&tally.refused),

@@ -160,20 +160,41 @@ pub fn has_all_parents(spec: &Spec, before: &Snapshot) -> bool {
     if spec.items.iter().any(lacks_file) {
         return false;
     }
-    // What a command creates lies somewhere too; and what is to be a link is a directory no longer.
-    let created = |resource: &AnyResource| match resource {
-        AnyResource::Command(it) => it.creates.clone(),
-        _ => Vec::new(),
+    spec.items.iter().filter_map(|item| path_of(&item.resource)).all(|path| has_parent(spec, before, path))
+}
+
+/// Whether nothing that commands create lies in a directory that is only made as another's parent: that
+/// comes after the command or before it.
+pub fn have_places(spec: &Spec, before: &Snapshot) -> bool {
+    let commands = spec.items.iter().filter_map(|item| match &item.resource {
+        AnyResource::Command(it) => Some(it),
+        _ => None,
+    });
+    let links = declared_links(spec);
+    let makes_parents = |parent: &AbsPath| {
+        spec.items.iter().any(|item| match &item.resource {
+            AnyResource::Directory(it) => it.path.led_by(&links).iter().any(|name| name.is_below(parent)),
+            _ => false,
+        })
     };
-    let before = &with_declared_links(spec, before);
-    let own = spec.items.iter().filter_map(|item| path_of(&item.resource).cloned());
-    let mut paths = own.chain(spec.items.iter().flat_map(|item| created(&item.resource)));
-    paths.all(|path| {
-        let Some(parent) = path.parent() else { return true };
-        let is_it = |item: &converge::spec::Item| matches!(&item.resource, AnyResource::Directory(it) if it.path == parent);
-        spec.items.iter().any(is_it)
-            || before.get(&real(before, &format!("{parent}/."))).is_some_and(|there| there.kind == 'd')
-    })
+    let is_made =
+        |path: &AbsPath| path.parent().is_some_and(|it| it.led_by(&links).iter().any(&makes_parents));
+    commands.flat_map(|it| &it.creates).all(|path| has_parent(spec, before, path) || !is_made(path))
+}
+
+fn declared_links(spec: &Spec) -> Symlinks {
+    spec.items.iter().filter_map(|item| item.resource.as_resource().link()).collect()
+}
+
+/// It is declared, or there, and nobody puts a link in its place.
+fn has_parent(spec: &Spec, before: &Snapshot, path: &AbsPath) -> bool {
+    let Some(parent) = path.parent() else { return true };
+    let with_links = with_declared_links(spec, before);
+    let is_it = |item: &converge::spec::Item| matches!(&item.resource, AnyResource::Directory(it) if it.path == parent);
+    let is_there = |there: &Snapshot| {
+        there.get(&real(there, &format!("{parent}/."))).is_some_and(|there| there.kind == 'd')
+    };
+    spec.items.iter().any(is_it) || is_there(before) && is_there(&with_links)
 }
 
 /// With every declared link in its place, though another resource may have put something there; one
@@ -216,7 +237,7 @@ pub fn meet_by_links(spec: &Spec, snapshot: &Snapshot) -> bool {
     let is_at_or_below = |path: &str, top: &str| {
         path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
     };
-    let links: Symlinks = spec.items.iter().filter_map(|item| item.resource.as_resource().link()).collect();
+    let links = declared_links(spec);
     let meets = |item: &converge::spec::Item| {
         let Some(own) = path_of(&item.resource) else { return false };
         let names = item.resource.as_resource().names(own, &links);

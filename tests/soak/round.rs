@@ -45,7 +45,8 @@ impl Place {
 pub enum Round {
     /// The loader refused the spec.
     Refused,
-    /// Links make declared paths meet.
+    /// Links make declared paths meet, or a command counts on a directory that nobody declares: what comes
+    /// of it depends on the order.
     Tangled,
     /// A resource fails on this machine, as the plan said; `Whole`: all hold in the end.
     Partial,
@@ -76,7 +77,9 @@ pub fn round(place: &Place, case: &Case, seed: u64, tally: &Tally) -> Result<Rou
     let after = tree::look(root);
     must!("what is not declared is untouched", oracle::touched(&spec, &before, &after));
     let with_links = oracle::with_declared_links(&spec, &after);
-    if [&before, &after, &with_links].iter().any(|there| oracle::meet_by_links(&spec, there)) {
+    if [&before, &after, &with_links].iter().any(|there| oracle::meet_by_links(&spec, there))
+        || !oracle::have_places(&spec, &before)
+    {
         return Ok(Round::Tangled);
     }
     must!("plan is apply", tally.take(foresight(&planned, &applied)));
