@@ -27,12 +27,12 @@ const LOOK: &str = "dpkg-query -W -f='${binary:Package} ${Version} ${Status}\\n'
     stat -c '%n %Y %Z' /var/lib/dpkg/status /var/lib/apt/lists; cat /etc/cvg-*/conf 2>&1; true";
 
 /// The host, and apt on it: one test at a time, since there is one dpkg.
-struct Place {
-    host: Host,
+pub struct Place {
+    pub host: Host,
     _turn: MutexGuard<'static, ()>,
 }
 
-fn place() -> Option<Place> {
+pub fn place() -> Option<Place> {
     static TURN: Mutex<()> = Mutex::new(());
     static MADE: OnceLock<()> = OnceLock::new();
     let host = host()?;
