@@ -16,7 +16,7 @@ use crate::table::Table;
 const REPO: &str = include_str!("repo.sh");
 
 /// No package of the tests is there, none on hold or pinned, and the index is new.
-const CLEAR: &str = "rm -f /run/cvg-* /etc/apt/preferences.d/cvg; \
+const CLEAR: &str = "rm -f /run/cvg-fail /run/cvg-hang /run/cvg-kill-dpkg /run/cvg-held /run/cvg-spoken /etc/apt/preferences.d/cvg; \
     names=$(dpkg-query -W -f='${binary:Package} ' 'cvg-*' 2>/dev/null); \
     for name in $names; do echo $name deinstall; done | dpkg --set-selections; \
     [ -z \"$names\" ] || dpkg --purge --force-all $names; \
