@@ -218,7 +218,7 @@ fn a_new_file_and_new_contents_at_once_are_one_restart() {
     host.put("/etc/cvg-two.conf", b"one\n");
     let with = |seconds: u32| {
         let line = format!("echo x >> /run/cvg-begun; exec sleep {seconds}");
-        let content = format!("[program:cvg]\ncommand=/bin/sh -c '{line}'\n");
+        let content = format!("[program:cvg]\nstartsecs=0\ncommand=/bin/sh -c '{line}'\n");
         resource(
             "program",
             json!({"program": "cvg", "content": content, "restart_on": ["/etc/cvg-two.conf"]}),
