@@ -224,11 +224,14 @@ fn umask_077_and_000_change_nothing() {
     web.serve("f", b"content\n");
     place.at("mkdir from; echo x > from/f; mkdir from/d; echo x > from/d/x; chmod 644 from/f; chmod 755 from/d; tar czf from.tgz from; \
               git init -q -b main repo; cd repo; git config user.name t; git config user.email t@t; mkdir d; echo x > f; echo y > d/y; git add .; git commit -qm x");
+    let clear = || {
+        host.must("rm -f /etc/cron.d/cvg-bug-umask /etc/sysctl.d/50-cvg-bug-umask.conf /etc/systemd/system/cvg-bug-umask.service; \
+                   systemctl daemon-reload; ! id cvg-umask >/dev/null 2>&1 || userdel -rf cvg-umask");
+    };
     let mut seen: Vec<(&str, String)> = Vec::new();
     for umask in ["022", "077", "000"] {
         place.at("rm -rf made; mkdir made; chmod 755 made");
-        host.sh("rm -f /etc/cron.d/cvg-bug-umask /etc/sysctl.d/50-cvg-bug-umask.conf /etc/systemd/system/cvg-bug-umask.service; \
-                 userdel -rf cvg-umask; groupdel cvg-umask");
+        clear();
         let made = |name: &str| format!("{}/made/{name}", place.path);
         let all: Vec<(&str, Value)> = vec![
             ("file", json!({"file": made("file"), "content": "x"})),
@@ -270,8 +273,7 @@ fn umask_077_and_000_change_nothing() {
                     -path '*/.git/*' -prune -o -printf '%p %y %m\\n' | sort";
         seen.push((umask, place.at(look)));
     }
-    host.sh("rm -f /etc/cron.d/cvg-bug-umask /etc/sysctl.d/50-cvg-bug-umask.conf /etc/systemd/system/cvg-bug-umask.service; \
-             systemctl daemon-reload; userdel -rf cvg-umask; groupdel cvg-umask");
+    clear();
     let usual = &seen[0].1;
     for line in [
         "made/file f 644\n",

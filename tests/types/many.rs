@@ -34,7 +34,7 @@ done
 echo "cvg-many:x:52000:" >> /run/cvg-many/etc/group
 systemctl daemon-reload
 "#;
-const NO_LONGER: &str = "rm -rf /run/cvg-many /run/cvg-noted; rm -f /etc/systemd/system/cvg-many-*.service; systemctl daemon-reload";
+const NO_LONGER: &str = "test ! -e /run/cvg-many/pid || kill $(cat /run/cvg-many/pid); rm -rf /run/cvg-many /run/cvg-noted; rm -f /etc/systemd/system/cvg-many-*.service; systemctl daemon-reload";
 const INSTEAD: &str =
     "unshare -m sh -c 'mount --bind /run/cvg-many/etc /etc; PATH=/run/cvg-noted:$PATH; exec \"$0\"'";
 
@@ -42,17 +42,19 @@ const INSTEAD: &str =
 const WATCH: &str = r#"
 import ctypes, os, struct
 libc = ctypes.CDLL(None, use_errno=True)
+OPENED = 0x20
 watch, names = libc.inotify_init(), {}
 for name in ("passwd", "group", "shadow", "gshadow"):
-    names[libc.inotify_add_watch(watch, b"/run/cvg-many/etc/" + name.encode(), 0x20)] = name
+    names[libc.inotify_add_watch(watch, b"/run/cvg-many/etc/" + name.encode(), OPENED)] = name
 open("/run/cvg-many/watching", "w")
 while True:
     events, at = os.read(watch, 65536), 0
     with open("/run/cvg-many/opened", "a") as opened:
         while at < len(events):
-            number, _, _, length = struct.unpack_from("iIII", events, at)
+            number, what, _, length = struct.unpack_from("iIII", events, at)
             at += 16 + length
-            print(names[number], file=opened, flush=True)
+            if what == OPENED:
+                print(names[number], file=opened, flush=True)
 "#;
 
 #[test]
@@ -60,6 +62,7 @@ fn two_hundred_packages_units_and_users_cost_one_reading_each() {
     // There is one apt, and nobody else may change what it knows meanwhile.
     let Some(place) = package::place() else { return };
     let host = &place.host;
+    host.sh(NO_LONGER);
     note_calls(host, &["dpkg-query", "apt-cache", "apt-get", "systemctl", "getent"]);
     host.must(TWO_HUNDRED);
     let lines = |command: &str| {
@@ -101,8 +104,7 @@ fn two_hundred_packages_units_and_users_cost_one_reading_each() {
     assert!(found.iter().all(Result::is_err));
     let said = calls(host);
     assert!(said.contains("1 dpkg-query") && !said.contains("apt-get"), "{said}");
-    host.sh("kill $(cat /run/cvg-many/pid)");
-    host.must(NO_LONGER);
+    host.sh(NO_LONGER);
 }
 
 /// A wrapper that notes where two of a kind run at the same time. It holds each up for a moment, so that they

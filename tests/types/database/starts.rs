@@ -19,7 +19,7 @@ fn postgres_from_every_start() {
     let Some(host) = host() else { return };
     let _turn = server(&host, "postgres");
     let clear = format!(
-        "{POSTGRES_UP}; su postgres -c 'dropdb --if-exists -f cvg_row; dropuser --if-exists cvg_row' 2>&1"
+        "pkill -xf 'sleep 31370'; rm -f /run/cvg-row.open; {POSTGRES_UP}; su postgres -c 'dropdb --if-exists -f cvg_row; dropuser --if-exists cvg_row' 2>&1"
     );
     let look = "cd /; systemctl show -p ActiveState,InvocationID 'postgresql@*'; \
         su postgres -c \"psql -Atc 'select datname, datconnlimit from pg_database; select rolname, rolpassword from pg_authid'\" 2>&1; \
@@ -61,14 +61,13 @@ fn postgres_from_every_start() {
     table.waits(
         "half made: in a transaction that nobody has ended",
         &format!(
-            "{}\n(echo \"begin; insert into migrations values (42); select 'cvg' || '-open';\"; sleep 3000) | \
+            "{}\n(echo \"begin; insert into migrations values (42); select 'cvg' || '-open';\"; sleep 31370) | \
              setsid su postgres -c 'psql -qAt cvg_row' >/run/cvg-row.open 2>&1 & \
              until grep -q cvg-open /run/cvg-row.open; do sleep 0.1; done",
             with("insert into migrations values (41);")
         ),
         "gave `41`, wanted `42`",
     );
-    host.sh("pkill -xf 'sleep 3000'; rm -f /run/cvg-row.open");
     table.waits("an older version", &with("insert into migrations values (41);"), "gave `41`, wanted `42`");
     table.waits(
         "a table of somebody else's",
