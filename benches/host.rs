@@ -1,6 +1,6 @@
-//! `make bench`: what many resources of one host cost that is as it should be: 200 packages and 200
-//! units on a host of the lab. The yardstick asks dpkg and systemd for the same names, once each, and
-//! reads passwd, on the same host in the same run; the machine is named.
+//! `make bench`: what many resources of one host cost that is as it should be: 200 packages, 200 units
+//! and 200 users on a host of the lab. The yardstick asks dpkg and systemd for the same names, once each,
+//! and reads the files of accounts, on the same host in the same run; the machine is named.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,12 +20,17 @@ const DECLARED: &[(&str, &str)] = &[
         "for n in $(seq 200); do printf '[Service]\\nExecStart=/bin/true\\n' >/etc/systemd/system/bench-$n.service; \
          echo \"  - {unit: bench-$n.service, state: inactive}\"; done; systemctl daemon-reload",
     ),
+    (
+        "user",
+        "groupadd -g 52000 bench; for n in $(seq 200); do useradd -M -d / -u $((52000 + n)) -g bench bench-$n; \
+         echo \"  - {user: bench-$n, uid: $((52000 + n)), group: bench, home: /, create_home: false}\"; done",
+    ),
 ];
 
 /// The same names, read as bare as can be.
 const YARDSTICK: &str = "dpkg-query -W -f='${Package} ${Version} ${db:Status-Status}\\n' $(cat /run/bench-packages) >/dev/null; \
     systemctl show -p Id,ActiveState,UnitFileState,FragmentPath -- $(cat /run/bench-units) >/dev/null; \
-    cat /etc/passwd /etc/group >/dev/null";
+    cat /etc/passwd /etc/group /etc/shadow >/dev/null";
 
 const SPEC: &str = "/run/bench.yaml";
 const PROGRAM: &str = "/root/converge-of-bench";
@@ -63,9 +68,9 @@ fn measure(lab: &Lab) {
     }
     let (ours, yardstick) = (median(ours), median(yardstick));
     println!("machine: {}", machine());
-    println!("no-op apply of {}: {:.0} ms (median of {ROUNDS})", told.join(" and "), ms(ours));
+    println!("no-op apply of {}: {:.0} ms (median of {ROUNDS})", told.join(", "), ms(ours));
     println!(
-        "yardstick, one dpkg-query and one systemctl over the same names, and passwd: {:.0} ms",
+        "yardstick, one dpkg-query and one systemctl over the same names, and the files of accounts: {:.0} ms",
         ms(yardstick)
     );
     println!("ratio: {:.1}", ours.as_secs_f64() / yardstick.as_secs_f64());

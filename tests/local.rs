@@ -96,6 +96,58 @@ fn stamp(path: &std::path::Path) -> (u64, i64, i64, i64, i64) {
 }
 
 #[test]
+fn what_the_graph_leaves_unordered_runs_side_by_side_and_the_rest_in_its_order() {
+    // Each of three waits until the other two have begun.
+    let mut spec = "resources:\n".to_owned();
+    for (own, others) in [("a", "b c"), ("b", "a c"), ("c", "a b")] {
+        spec += &format!(
+            "  - command: {own}\n    run: touch DIR/{own}.begun; for i in {others}; do until test -e DIR/$i.begun; do sleep 0.05; done; done; touch DIR/{own}\n    creates: DIR/{own}\n"
+        );
+    }
+    spec += "  - command: last\n    run: test -e DIR/a && test -e DIR/b && touch DIR/last\n    creates: DIR/last\n    depends_on: [\"command:a\", \"command:b\"]\n";
+    let case = Case::new(&spec);
+    case.apply().expect(0);
+    assert!(case.path("last").exists());
+}
+
+#[test]
+fn a_umask_of_077_or_000_changes_nothing() {
+    let spec = "
+resources:
+  - directory: DIR/made/a/b
+  - file: DIR/made/a/f
+    content: x
+  - line: x
+    file: DIR/made/l
+    text: x
+    create: true
+    depends_on: directory:DIR/made/a/b
+  - command: mkdir DIR/made/c; touch DIR/made/c/f
+    creates: DIR/made/c
+    depends_on: directory:DIR/made/a/b
+";
+    let mut seen = Vec::new();
+    for umask in ["022", "077", "000"] {
+        let case = Case::new(spec);
+        let spec = case.path("spec.yaml");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh", support::program(), "apply"]);
+        command.arg(spec).env("CONVERGE_RUNTIME_DIR", case.path("runtime")).stdin(Stdio::null());
+        run(&mut command).expect(0);
+        let found =
+            Command::new("find").arg(case.path("made")).args(["-printf", "%P %m\\n"]).output().unwrap();
+        let mut modes: Vec<String> =
+            String::from_utf8(found.stdout).unwrap().lines().map(str::to_owned).collect();
+        modes.sort();
+        seen.push((umask, modes));
+    }
+    assert_eq!(seen[0].1, [" 755", "a 755", "a/b 755", "a/f 644", "c 755", "c/f 644", "l 644"]);
+    for (umask, modes) in &seen[1..] {
+        assert_eq!(modes, &seen[0].1, "under umask {umask}");
+    }
+}
+
+#[test]
 fn drift_is_shown_as_a_difference_and_mended() {
     let case = Case::new(TREE);
     case.apply().expect(0);

@@ -12,8 +12,10 @@ pub struct LocalNode {
 }
 
 impl LocalNode {
-    /// Asks the machine for its facts.
+    /// Asks the machine for its facts. From here on programs make files as they do under an agent,
+    /// whatever the shell's umask was: what a spec comes to must not depend on who runs it.
     pub fn reach() -> LocalNode {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         LocalNode::on(System::machine(), Hello::of_this_machine())
     }
 

@@ -154,6 +154,16 @@ pub fn only_changed(access: Access, changes: &[Change]) -> Access {
     }
 }
 
+/// For a file that takes the place of `old`: what is not declared is as it was there. As where only the
+/// owner or the group changes, nobody else is given setuid and setgid bits that are not declared.
+pub fn in_place_of(declared: Access, old: Option<&Meta>) -> Access {
+    let Some(old) = old else { return declared };
+    let (uid, gid) = (declared.uid.unwrap_or(old.uid), declared.gid.unwrap_or(old.gid));
+    let is_anothers = (uid, gid) != (old.uid, old.gid);
+    let bits = if is_anothers { old.mode.bits() & !0o6000 } else { old.mode.bits() };
+    Access { uid: Some(uid), gid: Some(gid), mode: declared.mode.or(Some(Mode::from_bits(bits))) }
+}
+
 /// Something of another kind lies at `path`.
 pub fn in_the_way(path: &AbsPath, there: Kind, wanted: &str) -> Failure {
     Failure::new(format!("{path} is {there}, and {wanted} is declared"))

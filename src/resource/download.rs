@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::common::{Ownership, Surroundings, blocks_the_way, no_parent, nothing_lacking, only_changed};
+use super::common::{
+    Ownership, Surroundings, blocks_the_way, in_place_of, no_parent, nothing_lacking, only_changed,
+};
 use super::fetch::{self, Url};
 use super::record::Record;
 use super::{Action, Change, Check, Failure, Invalid, Links, Needed, Resource, Thing};
 use crate::attribute::{AbsPath, Checksum, Mode, sha256_hex};
 use crate::system::System;
-use crate::system::files::{Access, Kind, Meta, Seen};
+use crate::system::files::{Kind, Meta, Seen};
 
 /// The mode of a new file.
 const NEW: u32 = 0o644;
@@ -240,11 +242,7 @@ impl Resource for Download {
         if !["state", "content", "url"].iter().any(|attribute| needed.has(attribute)) {
             return system.set_access(&self.path, only_changed(resolved.access, &needed.changes));
         }
-        let access = Access {
-            uid: resolved.access.uid.or(old.as_ref().map(|old| old.uid)),
-            gid: resolved.access.gid.or(old.as_ref().map(|old| old.gid)),
-            mode: resolved.access.mode.or(old.as_ref().map(|old| old.mode)),
-        };
+        let access = in_place_of(resolved.access, old.as_ref());
         let url = self.url.read()?;
         let fill = |candidate: &mut crate::system::files::Candidate<'_>| {
             url.fetch_checked(system, self.checksum.as_ref(), &mut |bytes| candidate.write(bytes))

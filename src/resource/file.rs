@@ -5,13 +5,14 @@ use std::io::Read;
 use serde::{Deserialize, Serialize};
 
 use super::common::{
-    Ownership, Presence, Surroundings, in_the_way, is_false, no_parent, nothing_lacking, only_changed,
+    Ownership, Presence, Surroundings, in_place_of, in_the_way, is_false, no_parent, nothing_lacking,
+    only_changed,
 };
 use super::{Action, Change, Check, Failure, Invalid, Links, Needed, Resource, SourceSlot, Thing};
 use crate::attribute::{AbsPath, CommandLine, Content, Mode, sha256_hex};
 use crate::system::System;
 use crate::system::commands::Invocation;
-use crate::system::files::{Access, Kind, Meta, Seen};
+use crate::system::files::{Kind, Meta, Seen};
 
 /// Larger files are compared by their hash only, and shown without a difference.
 const SHOWN: u64 = 64 * 1024;
@@ -265,11 +266,7 @@ impl Resource for File {
         if needed.action == Action::Change && !needed.has("content") && !needed.has("state") {
             return system.set_access(&self.path, only_changed(resolved.access, &needed.changes));
         }
-        let access = Access {
-            uid: resolved.access.uid.or(old.as_ref().map(|old| old.uid)),
-            gid: resolved.access.gid.or(old.as_ref().map(|old| old.gid)),
-            mode: resolved.access.mode.or(old.as_ref().map(|old| old.mode)),
-        };
+        let access = in_place_of(resolved.access, old.as_ref());
         let bytes = match &self.content {
             None => &[][..],
             Some(content) => content

@@ -6,6 +6,7 @@ mod agent;
 mod archive;
 mod authorized_key;
 mod block;
+mod bugs;
 mod command;
 mod cron;
 mod database;

@@ -491,30 +491,3 @@ fn what_mount_refuses_is_told_with_the_way_out_and_leaves_no_line() {
     assert!(!host.must("cat /etc/fstab").contains("cvg-mount"));
     host.sh(CLEAR);
 }
-
-#[test]
-fn a_read_only_file_system_and_an_immutable_file_are_clear_errors_for_files_too() {
-    let Some(host) = host() else { return };
-    let _alone = alone();
-    host.sh(CLEAR);
-    host.must("mkdir -p /srv/cvg-mount/t; mount -t tmpfs x /srv/cvg-mount/t; echo old > /srv/cvg-mount/t/f; mount -o remount,ro /srv/cvg-mount/t");
-    let mut agent = host.agent();
-    let file = |path: &str| resource("file", json!({"file": path, "content": "new\n"}));
-    let mut fails = |path: &str| {
-        let Ok(Check::Needs(needed)) = agent.check(&file(path)) else { panic!("it needs its content") };
-        let failure = agent.apply(&file(path), &needed).unwrap_err();
-        format!("{} {}", failure.reason, failure.help.unwrap_or_default())
-    };
-    let told = fails("/srv/cvg-mount/t/f");
-    assert!(told.contains("Read-only file system") && told.contains("findmnt -T"), "{told}");
-    assert_eq!(host.must("cat /srv/cvg-mount/t/f; ls -A /srv/cvg-mount/t"), "old\nf\n");
-    if host.sh("touch /srv/cvg-mount/i && echo old > /srv/cvg-mount/i && chattr +i /srv/cvg-mount/i").0 == 0 {
-        let told = fails("/srv/cvg-mount/i");
-        host.must("chattr -i /srv/cvg-mount/i");
-        assert!(told.contains("it may be immutable") && told.contains("chattr -i"), "{told}");
-        assert_eq!(host.must("cat /srv/cvg-mount/i; ls -A /srv/cvg-mount"), "old\ni\nt\n");
-    } else {
-        eprintln!("left out: no file can be made immutable on this host");
-    }
-    host.sh(CLEAR);
-}

@@ -171,6 +171,69 @@ fn fatal_is_started_again_and_told_with_its_output() {
 }
 
 #[test]
+fn one_that_is_starting_is_awaited_and_not_started_again() {
+    let Some((_guard, host, mut agent)) = supervised() else { return };
+    host.must("rm -f /run/cvg-begun");
+    add(
+        &host,
+        "cvg",
+        "command=/bin/sh -c 'echo x >> /run/cvg-begun; exec sleep infinity'\nstartsecs=8\nautostart=false",
+    );
+    host.must("setsid supervisorctl start cvg >/dev/null 2>&1 & until supervisorctl status cvg | grep -q STARTING; do sleep 0.1; done");
+    let program = resource("program", json!({"program": "cvg"}));
+    let Ok(Check::Waits(waiting)) = agent.check(&program) else { panic!("{}", status(&host, "cvg")) };
+    assert!(waiting.passing && waiting.reason.contains("program cvg is STARTING"), "{}", waiting.reason);
+    assert_eq!(agent.converge(&program), (None, Ok(())));
+    assert!(status(&host, "cvg").contains("RUNNING"));
+    assert_eq!(host.must("cat /run/cvg-begun; rm /run/cvg-begun"), "x\n", "started once");
+}
+
+#[test]
+fn one_in_backoff_is_not_taken_for_running_and_what_it_comes_to_is_awaited() {
+    let Some((_guard, host, mut agent)) = supervised() else { return };
+    host.must("rm -f /run/cvg-ok");
+    let line = "command=/bin/sh -c 'test -e /run/cvg-ok && exec sleep infinity; exit 3'\nstartretries=1000";
+    add(&host, "cvg", line);
+    let program = resource("program", json!({"program": "cvg"}));
+    // It is tried again after 1, 2, 3... seconds: between two tries it is in BACKOFF for longer and longer.
+    host.must("until supervisorctl status cvg | grep -q BACKOFF; do sleep 0.1; done");
+    for _ in 0..20 {
+        let Ok(Check::Waits(waiting)) = agent.check(&program) else { panic!("{}", status(&host, "cvg")) };
+        assert!(waiting.passing, "{waiting:?}");
+        if waiting.reason.contains("program cvg is BACKOFF (Exited too quickly") {
+            break;
+        }
+        assert!(waiting.reason.contains("STARTING"), "{}", waiting.reason);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    host.must("touch /run/cvg-ok");
+    assert_eq!(agent.converge(&program), (None, Ok(())), "supervisord itself tries it again");
+    host.must("rm /run/cvg-ok");
+}
+
+#[test]
+fn a_new_file_and_new_contents_at_once_are_one_restart() {
+    let Some((_guard, host, mut agent)) = supervised() else { return };
+    host.must("rm -f /run/cvg-begun");
+    host.put("/etc/cvg-two.conf", b"one\n");
+    let with = |seconds: u32| {
+        let line = format!("echo x >> /run/cvg-begun; exec sleep {seconds}");
+        let content = format!("[program:cvg]\nstartsecs=0\ncommand=/bin/sh -c '{line}'\n");
+        resource(
+            "program",
+            json!({"program": "cvg", "content": content, "restart_on": ["/etc/cvg-two.conf"]}),
+        )
+    };
+    assert_eq!(agent.converge(&with(100_000)).1, Ok(()));
+    assert_eq!(host.must("cat /run/cvg-begun"), "x\n", "started once when it was new");
+    host.put("/etc/cvg-two.conf", b"two\n");
+    assert_eq!(agent.converge(&with(200_000)).1, Ok(()));
+    assert_eq!(host.must("cat /run/cvg-begun"), "x\nx\n");
+    assert_eq!(agent.converge(&with(200_000)), (None, Ok(())));
+    assert_eq!(host.must("cat /run/cvg-begun; rm /run/cvg-begun /etc/cvg-two.conf"), "x\nx\n");
+}
+
+#[test]
 fn of_several_processes_all_must_run() {
     let Some((_guard, host, mut agent)) = supervised() else { return };
     add(

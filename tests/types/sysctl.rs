@@ -49,14 +49,41 @@ fn a_parameter_from_every_start() {
         "at boot net.ipv4.tcp_keepalive_time would be 5: line 1 of /etc/sysctl.d/99-cvg-a.conf",
     );
     table.refused("a link in the file's place", "ln -s /tmp/x /etc/sysctl.d/50-cvg-a.conf", "is a symlink");
-    let agent = &mut table.agent;
-    let gone: Value = json!({"sysctl": "net/ipv4/tcp_keepalive_time", "state": "absent", "file": "/etc/sysctl.d/50-cvg-a.conf"});
-    host.must(clear);
-    host.must(&file("# x\\nnet.ipv4.tcp_keepalive_time = 600\\nvm.x = 1\\n"));
-    let (applied, end) = agent.converge(&resource("sysctl", gone.clone()));
-    assert_eq!((applied.is_some(), end), (true, Ok(())));
+    table.declared = json!({"sysctl": "net/ipv4/tcp_keepalive_time", "state": "absent", "file": "/etc/sysctl.d/50-cvg-a.conf"});
+    table.row("no file, and it is to be gone", "", &[]);
+    table.row("others in the file, and it is to be gone", &file("vm.x = 1\\n"), &[]);
+    let among = file("# x\\nnet.ipv4.tcp_keepalive_time = 600\\nvm.x = 1\\n");
+    table.row("it is to be gone", &among, &["file"]);
     assert_eq!(host.must("cat /etc/sysctl.d/50-cvg-a.conf"), "# x\nvm.x = 1\n");
-    assert_eq!(agent.converge(&resource("sysctl", gone)), (None, Ok(())));
+}
+
+#[test]
+fn sysctl_lines_keep_order_and_comments() {
+    let Some(host) = host() else { return };
+    let path = "/etc/sysctl.d/50-cvg-order.conf";
+    let text = "# the head\n\nnet.ipv4.tcp_fin_timeout=30\n; Ada's, do not touch\n  vm.ada = 1  \n\
+                #net.ipv4.tcp_retries2 = 3\n-net/ipv4/tcp_retries1 = 3\n# caf\u{e9}, and no newline";
+    host.put(path, text.as_bytes());
+    host.must(&format!("chmod 640 {path}"));
+    let mut agent = host.agent();
+    let mut go = |declared: Value| {
+        let mut declared = declared;
+        declared["file"] = json!(path);
+        let declared = resource("sysctl", declared);
+        assert_eq!(agent.converge(&declared).1, Ok(()));
+        assert_eq!(agent.converge(&declared), (None, Ok(())));
+        assert_eq!(host.must(&format!("stat -c %a {path}")), "640\n");
+        host.must(&format!("cat {path}"))
+    };
+    let changed = text.replace("tcp_fin_timeout=30", "tcp_fin_timeout = 40");
+    assert_eq!(go(json!({"sysctl": "net.ipv4.tcp_fin_timeout", "value": "40"})), changed);
+    let added = format!("{changed}\nnet.ipv4.tcp_retries2 = 9");
+    assert_eq!(go(json!({"sysctl": "net.ipv4.tcp_retries2", "value": "9"})), added);
+    let less = added.replace("-net/ipv4/tcp_retries1 = 3\n", "");
+    assert_eq!(go(json!({"sysctl": "net.ipv4.tcp_retries1", "state": "absent"})), less);
+    let less = less.replace("net.ipv4.tcp_fin_timeout = 40\n", "");
+    assert_eq!(go(json!({"sysctl": "net.ipv4.tcp_fin_timeout", "state": "absent"})), less);
+    host.must(&format!("rm {path}; sysctl -qw net.ipv4.tcp_fin_timeout=60 net.ipv4.tcp_retries2=15"));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! One resource, many starts, one end: what every type is held to. A row arranges a start on a real
 //! host; from there the check names what is off and no more, one apply makes it so, and what is so
-//! is not touched again.
+//! is not touched again. Where `CONVERGE_ROWS` names a file, each row that was so is noted there, and
+//! tests/rows.rs counts them when all have run.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::time::Duration;
 
 use converge::resource::{Action, AnyResource, Check, Needed};
@@ -68,6 +71,7 @@ impl Table<'_> {
         }
         self.holds_untouched(start, &declared);
         assert_eq!(self.host.must(self.look), after, "{start}: the second run touched it");
+        self.note(start, if off.is_empty() { "held" } else { "changed" }, off);
     }
 
     /// From the start that `arrange` makes, it fails with words like these, and touches nothing.
@@ -80,6 +84,7 @@ impl Table<'_> {
         let said = end.expect_err(start);
         assert!(said.contains(words), "{start}: it says {said:?}, and not {words:?} ({applied:?})");
         assert_eq!(self.host.must(self.look), before, "{start}: it failed, and touched something");
+        self.note(start, "refused", &[]);
     }
 
     /// For what changes nothing: in the situation that `arrange` makes, it is waited for with words
@@ -97,6 +102,15 @@ impl Table<'_> {
         let failure = self.agent.apply(&declared, &needed).expect_err(start);
         assert!(failure.reason.contains(words), "{start}: nothing can make it so: {}", failure.reason);
         assert_eq!(self.host.must(self.look), before, "{start}: it waited, and touched something");
+        self.note(start, "awaited", &[]);
+    }
+
+    /// One write a row, so that those of other threads and programs stay whole.
+    fn note(&self, start: &str, what: &str, off: &[&str]) {
+        let Some(file) = std::env::var_os("CONVERGE_ROWS") else { return };
+        let line = format!("{}\t{start}\t{what}\t{}\n", self.word, off.join(" "));
+        let mut file = OpenOptions::new().append(true).open(file).expect("CONVERGE_ROWS names a file");
+        file.write_all(line.as_bytes()).expect("the row is noted");
     }
 
     /// What is cleared away and arranged anew where another test's useradd was at work: shadow's tools

@@ -134,6 +134,14 @@ fn a_unit_with_its_file_from_every_start() {
     );
     table.row("right, and it runs without a drop-in", &at("mkdir cvg-starts.service.d; printf '[Service]\\nEnvironment=A=1\\n' > cvg-starts.service.d/a.conf").replace("mkdir cvg", "cd /etc/systemd/system; mkdir cvg"), &["restart"]);
     table.row("a crash loop", &format!("{}; systemctl enable -q {name}; systemctl start {name}; sleep 0.5", write("[Service]\nExecStart=/bin/false\nRestart=always\nRestartSec=50\n[Install]\nWantedBy=multi-user.target\n")), &["content", "state"]);
+    table.row(
+        "active (exited), and no oneshot",
+        &format!(
+            "{}; systemctl enable -q --now {name}; until systemctl show -P SubState {name} | grep -qx exited; do sleep 0.1; done",
+            write("[Service]\nRemainAfterExit=yes\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
+        ),
+        &["content", "state"],
+    );
     table.row("what a killed run left", "echo half > /etc/systemd/system/.cvg-starts.service.converge", &new);
     table.refused("a directory in the file's place", &format!("mkdir {file}"), "is a directory");
     // Somebody's own choice of mode stays.
@@ -306,6 +314,29 @@ fn a_restart_is_owed_until_it_is_made_also_across_a_killed_run() {
     host.must("rm /run/converge/units/cvg-debt.service.json");
     needs(&mut agent, &unit);
     host.must("rm /etc/cvg-debt.conf");
+}
+
+#[test]
+fn a_new_unit_file_and_new_contents_at_once_are_one_restart() {
+    let Some(host) = host() else { return };
+    let mut agent = host.agent();
+    let _scratch = Scratch::new(&host, "cvg-twice");
+    host.must("rm -f /run/cvg-twice.begun");
+    host.put("/etc/cvg-twice.conf", b"one\n");
+    let with = |seconds: u32| {
+        let line = format!("ExecStart=/bin/sh -c 'echo x >> /run/cvg-twice.begun; exec sleep {seconds}'");
+        resource(
+            "unit",
+            json!({"unit": "cvg-twice", "content": format!("[Service]\n{line}\n"), "restart_on": ["/etc/cvg-twice.conf"]}),
+        )
+    };
+    assert_eq!(agent.converge(&with(100_000)).1, Ok(()));
+    assert_eq!(host.must("cat /run/cvg-twice.begun"), "x\n", "started once when it was new");
+    host.put("/etc/cvg-twice.conf", b"two\n");
+    assert_eq!(agent.converge(&with(200_000)).1, Ok(()));
+    assert_eq!(host.must("cat /run/cvg-twice.begun"), "x\nx\n");
+    assert_eq!(agent.converge(&with(200_000)), (None, Ok(())));
+    assert_eq!(host.must("cat /run/cvg-twice.begun; rm /run/cvg-twice.begun /etc/cvg-twice.conf"), "x\nx\n");
 }
 
 #[test]

@@ -219,7 +219,10 @@ fn an_account_goes_from_every_start() {
     );
     table.refused(
         "it has processes",
-        &made("setsid su cvg-r -s /bin/sh -c 'exec sleep 4801' >/dev/null 2>&1 </dev/null & sleep 0.3"),
+        &made(
+            "setsid su cvg-r -s /bin/sh -c 'exec sleep 4801' >/dev/null 2>&1 </dev/null & \
+               until pgrep -u cvg-r -x sleep >/dev/null; do sleep 0.05; done",
+        ),
         "still has processes, and is not removed",
     );
     table.declared = json!({"user": "cvg-r", "state": "absent"});

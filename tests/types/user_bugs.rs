@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::agent::{Host, host, resource};
 
 /// Words before the agent that let it run where these tools are missing.
-fn without(host: &Host, tools: &str, extra: &str) -> String {
+pub fn without(host: &Host, tools: &str, extra: &str) -> String {
     let place = format!("/run/cvg-without-{}", tools.len());
     host.must(&format!("rm -rf {place}; mkdir -p {place}; cp -a /usr/sbin {place}/sbin; cp -a /usr/bin {place}/bin; cd {place}; rm -f {tools}; {extra}"));
     format!(
@@ -131,25 +131,6 @@ fn a_locale_other_than_c_changes_nothing() {
         assert_eq!(agent.converge(declared), (None, Ok(())));
     }
     host.sh(clear);
-}
-
-#[test]
-fn a_missing_tool_is_named_with_the_package_that_has_it() {
-    let Some(host) = host() else { return };
-    let how = without(&host, "sbin/useradd sbin/usermod sbin/userdel sbin/groupadd bin/crontab", "");
-    let mut agent = host.agent_with(&how);
-    for (word, declared, tool, package) in [
-        ("user", json!({"user": "cvg-t"}), "useradd", "passwd"),
-        ("group", json!({"group": "cvg-t"}), "useradd", "passwd"),
-        ("cron", json!({"cron": "x", "schedule": "@daily", "command": "x"}), "crontab", "cron"),
-    ] {
-        let Ok(converge::resource::Check::Needs(needed)) = agent.check(&resource(word, declared)) else {
-            panic!()
-        };
-        let lack = needed.lacks.last().expect("it lacks a tool");
-        assert_eq!(lack.what, format!("`{tool}` is not installed here"));
-        assert_eq!(lack.help, format!("declare it: `- package: {package}`"));
-    }
 }
 
 /// With the busybox of Alpine, which `CONVERGE_TEST_BUSYBOX` names: a static one with adduser and its

@@ -31,7 +31,8 @@ use crate::system::commands::Invocation;
 /// `unit`), prefer it: it can show what it would change.
 ///
 /// Guards run in the command's `directory`, as its `user`, with its `environment`. The command
-/// must end within `timeout` (60s), or it is killed with all its children; it has no terminal.
+/// must end within `timeout` (60s), or it is killed with all its children; it has no terminal. Its umask is 022,
+/// wherever converge was started.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "controller", schemars(transform = super::rules::one_of(&["creates", "removes", "unless", "only_if", "on_change_of", "always"])))]

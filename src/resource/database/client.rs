@@ -153,16 +153,17 @@ fn of_batch(line: &str) -> String {
 fn sqlite(system: &System, connection: &Connection, query: &str) -> Result<Answer, Failure> {
     must_be_there(system, SQLITE)?;
     let Some(file) = &connection.file else { return Err(Failure::new("the connection names no file")) };
-    match system.see(file)? {
-        Seen::There(there) if matches!(there.kind, Kind::File | Kind::Symlink) => {}
-        Seen::There(there) => return Err(Failure::new(format!("{file} is {}, and no database", there.kind))),
-        Seen::Absent | Seen::NoParent(_) => {
-            let reason = format!("there is no {file}");
-            let help = Some(
-                "it is made by the application, or by a `command`: what makes it comes first".to_owned(),
-            );
-            return Ok(Answer::Trouble { reason, help, said: String::new() });
+    let absent = match system.see(file)? {
+        Seen::There(there) if there.kind == Kind::File => None,
+        Seen::There(there) if there.kind == Kind::Symlink => {
+            is_dangling(system, file).then(|| format!("{file} is a link to nothing"))
         }
+        Seen::There(there) => return Err(Failure::new(format!("{file} is {}, and no database", there.kind))),
+        Seen::Absent | Seen::NoParent(_) => Some(format!("there is no {file}")),
+    };
+    if let Some(reason) = absent {
+        let help = "it is made by the application, or by a `command`: what makes it comes first".to_owned();
+        return Ok(Answer::Trouble { reason, help: Some(help), said: String::new() });
     }
     let name = match is_closed_wal(system, file)? {
         true => format!("file:{}?immutable=1", escaped(&system.locate(file).display().to_string())),
@@ -188,6 +189,11 @@ fn sqlite(system: &System, connection: &Connection, query: &str) -> Result<Answe
     }
     let rows = output.stdout.split_terminator('\u{1e}');
     Ok(Answer::Rows(rows.map(|row| row.replace('\u{1f}', "|")).collect()))
+}
+
+fn is_dangling(system: &System, link: &AbsPath) -> bool {
+    let behind = std::fs::metadata(system.locate(link));
+    behind.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// A database with a write-ahead log that nobody has open: to look into it, sqlite would make its files

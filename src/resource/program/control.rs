@@ -30,7 +30,7 @@ pub enum Answer {
 
 impl Control<'_> {
     pub fn status(&self) -> Result<Answer, Failure> {
-        if !self.is_installed() {
+        if self.system.find_tool("supervisorctl").is_none() {
             return Ok(Answer::Lacks(Lack {
                 thing: Thing::Package("supervisor".to_owned()),
                 what: "supervisor is not installed: there is no `supervisorctl`".to_owned(),
@@ -106,13 +106,6 @@ impl Control<'_> {
         }
         argv.extend(arguments);
         Invocation::new(argv)
-    }
-
-    fn is_installed(&self) -> bool {
-        let places = std::env::var("PATH").unwrap_or_default();
-        let usual = ["/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin", "/usr/local/sbin"];
-        let mut places = places.split(':').chain(usual).filter(|place| !place.is_empty());
-        places.any(|place| Path::new(place).join("supervisorctl").exists())
     }
 
     fn has_just_begun(&self) -> bool {

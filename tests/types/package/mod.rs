@@ -16,7 +16,7 @@ use crate::table::Table;
 const REPO: &str = include_str!("repo.sh");
 
 /// No package of the tests is there, none on hold or pinned, and the index is new.
-const CLEAR: &str = "rm -f /run/cvg-* /etc/apt/preferences.d/cvg; \
+const CLEAR: &str = "rm -f /run/cvg-fail /run/cvg-hang /run/cvg-kill-dpkg /run/cvg-held /run/cvg-spoken /etc/apt/preferences.d/cvg; \
     names=$(dpkg-query -W -f='${binary:Package} ' 'cvg-*' 2>/dev/null); \
     for name in $names; do echo $name deinstall; done | dpkg --set-selections; \
     [ -z \"$names\" ] || dpkg --purge --force-all $names; \
@@ -27,12 +27,12 @@ const LOOK: &str = "dpkg-query -W -f='${binary:Package} ${Version} ${Status}\\n'
     stat -c '%n %Y %Z' /var/lib/dpkg/status /var/lib/apt/lists; cat /etc/cvg-*/conf 2>&1; true";
 
 /// The host, and apt on it: one test at a time, since there is one dpkg.
-struct Place {
-    host: Host,
+pub struct Place {
+    pub host: Host,
     _turn: MutexGuard<'static, ()>,
 }
 
-fn place() -> Option<Place> {
+pub fn place() -> Option<Place> {
     static TURN: Mutex<()> = Mutex::new(());
     static MADE: OnceLock<()> = OnceLock::new();
     let host = host()?;

@@ -12,7 +12,7 @@ use crate::table::Table;
 const RPM: &str = include_str!("rpm.sh");
 const PACMAN: &str = include_str!("pacman.sh");
 
-const CLEAR_RPM: &str = "rm -f /run/cvg-* /etc/zypp/locks /etc/dnf/plugins/versionlock.list; \
+const CLEAR_RPM: &str = "rm -f /run/cvg-fail /run/cvg-held /etc/zypp/locks /etc/dnf/plugins/versionlock.list; \
     names=$(rpm -qa 'cvg-*'); [ -z \"$names\" ] || rpm -e --nodeps $names; touch /var/cache/dnf/*/repodata/repomd.xml \
     /var/cache/zypp/raw/*; true";
 const LOOK_RPM: &str = "rpm -qa --qf '%{NAME} %{VERSION} %{INSTALLTIME}\\n' 'cvg-*' | sort; \

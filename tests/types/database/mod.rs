@@ -1,9 +1,37 @@
 //! `database` against a real PostgreSQL, MariaDB and SQLite.
 
+mod starts;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use converge::resource::{Check, Waiting};
 use serde_json::{Value, json};
 
 use crate::agent::{Agent, Host, host, resource};
+
+/// There is one server of a kind, which a test may stop: one test at a time. It begins with a server
+/// that answers.
+fn server(host: &Host, engine: &str) -> MutexGuard<'static, ()> {
+    static POSTGRES: Mutex<()> = Mutex::new(());
+    static MARIADB: Mutex<()> = Mutex::new(());
+    let (turn, up) = match engine {
+        "postgres" => (&POSTGRES, POSTGRES_UP),
+        _ => (&MARIADB, MARIADB_UP),
+    };
+    let turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    host.must(up);
+    turn
+}
+
+/// The server runs and answers, or its unit says why not.
+const POSTGRES_UP: &str = "cd /; systemctl start postgresql postgresql@$(ls /etc/postgresql)-main; \
+    until su postgres -c pg_isready >/dev/null 2>&1; do \
+    systemctl is-active -q postgresql@$(ls /etc/postgresql)-main || { journalctl -n 20 -u 'postgresql@*'; exit 1; }; \
+    sleep 0.1; done";
+/// What Debian calls `postgresql` is stopped before its servers are.
+const POSTGRES_DOWN: &str = "systemctl stop postgresql@$(ls /etc/postgresql)-main";
+const MARIADB_UP: &str = "systemctl start mariadb; until mysqladmin ping >/dev/null 2>&1; do \
+    systemctl is-active -q mariadb || { journalctl -n 20 -u mariadb; exit 1; }; sleep 0.1; done";
 
 fn check(agent: &mut Agent, engine: &str, connection: &str, more: Value) -> Check {
     let mut item = json!({"database": "it answers", "engine": engine, "connection": connection});
@@ -24,11 +52,6 @@ fn waits(agent: &mut Agent, engine: &str, connection: &str, more: Value, words: 
     }
 }
 
-/// A server that the test starts, once for all tests.
-fn started(host: &Host, unit: &str, answers: &str) {
-    host.must(&format!("systemctl start {unit}; for i in $(seq 900); do {answers} >/dev/null 2>&1 && exit; sleep 0.1; done; exit 1"));
-}
-
 fn sql(host: &Host, client: &str, lines: &str) {
     host.must(&format!("cd /; {client} <<'E'\n{lines}\nE"));
 }
@@ -47,7 +70,7 @@ fn looks_only(agent: &mut Agent, engine: &str, connection: &str, writes: &[&str]
 #[test]
 fn postgres_is_asked_read_only_by_socket_and_by_network() {
     let Some(host) = host() else { return };
-    started(&host, "postgresql", "su postgres -c pg_isready");
+    let _turn = server(&host, "postgres");
     sql(
         &host,
         "su postgres -c psql",
@@ -167,7 +190,7 @@ fn postgres_is_asked_read_only_by_socket_and_by_network() {
 #[test]
 fn mariadb_is_asked_read_only_by_socket_and_by_network() {
     let Some(host) = host() else { return };
-    started(&host, "mariadb", "mysqladmin ping");
+    let _turn = server(&host, "mysql");
     sql(&host, "mysql", "create or replace database cvg_app; create or replace user cvg_me@'127.0.0.1' identified by 'sécret:@/'; grant all on cvg_app.* to cvg_me@'127.0.0.1';
         use cvg_app; create table t (a int, b text); insert into t values (1, 'one'), (2, null), (3, 'tab\tand\\nline');");
     let mut agent = host.agent();
