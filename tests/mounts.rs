@@ -161,11 +161,20 @@ fn what_is_declared_is_mounted_again_by_a_reboot_and_holds() {
     device: /usr/share
     options: bind,ro
 ";
+    // Many side by side: the line of one must not make systemd's knowledge of another's an old one.
+    let mut spec = spec.to_owned();
+    for number in 0..12 {
+        let point = format!("/srv/many/{number}");
+        spec.push_str(&format!(
+            "  - directory: {point}\n  - mount: {point}\n    device: tmpfs\n    fstype: tmpfs\n"
+        ));
+    }
+    let spec = &spec;
     machine.one_run(spec);
     machine.lab.power_cut("h");
     machine.lab.boot("h");
     let plan = machine.converge("plan", spec).expect(0);
-    assert_eq!(plan.summary()["ok"], 4, "{}", plan.stdout);
+    assert_eq!(plan.summary()["ok"], 4 + 2 * 12, "{}", plan.stdout);
     let mounted =
         machine.lab.must("h", "findmnt -rno TARGET,OPTIONS /srv/scratch; findmnt -rno TARGET '/srv/my docs'");
     assert!(

@@ -7,6 +7,9 @@ use crate::system::System;
 use crate::system::files::{Access, Kind, Meta, Seen};
 use crate::system::mounts::unescape_octal;
 
+/// Whoever edits it and tells systemd so holds this turn.
+pub const TURN: &str = "fstab";
+
 pub const PATH: &str = "/etc/fstab";
 
 /// The six fields of a line, unescaped.

@@ -303,6 +303,7 @@ impl Resource for Mount {
             _ => {}
         }
         // The mount first: a line that cannot be mounted would hold up the next boot.
+        let _turn = system.turn(fstab::TURN)?;
         if let Some(edit) = &now.edit {
             fstab::edit(system, edit)?;
         }
