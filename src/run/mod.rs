@@ -5,6 +5,7 @@
 mod decide;
 mod foresee;
 mod hosts;
+mod makers;
 mod select;
 mod traffic;
 mod walk;

@@ -1,5 +1,6 @@
 //! The walk itself: who has its turn, what is under way, what came back.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::hosts::{self, Gate, Reach, Reached};
+use super::makers::Places;
 use super::{Options, Purpose, Selection};
 use crate::event::{Event, HostReport, HostStatus, Status, Summary};
 use crate::graph::Vertex;
@@ -127,6 +129,8 @@ pub struct Walk<'a> {
     /// Items that have their turn again when another one is settled.
     pub(super) awaiting: Vec<(Vertex, usize)>,
     pub(super) awaits_nobody: bool,
+    /// Of each host, when it is first asked for.
+    pub(super) places: Vec<OnceCell<Places>>,
     pub(super) timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     pub(super) in_flight: HashMap<u64, InFlight>,
     pub(super) busy: Vec<usize>,
@@ -192,6 +196,7 @@ impl<'a> Walk<'a> {
             ready,
             awaiting: Vec::new(),
             awaits_nobody: false,
+            places: (0..hosts).map(|_| OnceCell::new()).collect(),
             timers: BinaryHeap::new(),
             in_flight: HashMap::new(),
             busy: vec![0; hosts],

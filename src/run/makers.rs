@@ -1,0 +1,226 @@
+//! Who makes what a resource was found to lack: by the graph, or by what only comes before it in time.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::walk::{Phase, Standing, Walk};
+use crate::attribute::AbsPath;
+use crate::graph::Vertex;
+use crate::resource::{Check, Failure, Lack, Thing};
+
+/// Who makes what on a host.
+#[derive(Default)]
+pub(super) struct Places {
+    paths: BTreeMap<AbsPath, Vec<usize>>,
+    /// The same of directories alone, which make their parents too.
+    directories: BTreeMap<AbsPath, Vec<usize>>,
+    /// The files that a part of them makes, as a line with `create` does.
+    files: BTreeMap<AbsPath, Vec<usize>>,
+    packages: Vec<(String, usize)>,
+}
+
+impl Places {
+    fn making(&self, path: &AbsPath) -> impl Iterator<Item = usize> {
+        let at_it = self.paths.get(path).into_iter().flatten();
+        // `/a-b` sorts before `/a/b`: neither is the end of what lies below `/a`.
+        let near = self.directories.range(path.clone()..).take_while({
+            let path = path.clone();
+            move |(made, _)| made.as_str().starts_with(path.as_str())
+        });
+        let path = path.clone();
+        let below = near.filter(move |(made, _)| made.is_below(&path)).flat_map(|(_, items)| items);
+        at_it.chain(below).copied()
+    }
+}
+
+impl Walk<'_> {
+    /// In a plan: a resource that comes before this one will make the thing.
+    pub(super) fn will_be_provided(&self, item: usize, lack: &Lack) -> bool {
+        if matches!(lack.thing, Thing::Lock(_)) {
+            return true;
+        }
+        self.pending_before(item, |provider| self.provides(provider, lack)).is_some()
+            || self
+                .makers(item, lack)
+                .into_iter()
+                .any(|maker| self.items[item].makers.contains(&Vertex::Item(maker)))
+    }
+
+    fn provides(&self, provider: usize, lack: &Lack) -> bool {
+        let resource = &self.item(provider).resource;
+        let links = resource.as_resource().links();
+        // What is removed takes none of its parents along.
+        let makes_parents = resource.type_word() == "directory" && !links.is_removal;
+        if resource.type_word() == "file" && !links.is_removal {
+            // What is missing is a directory.
+            return false;
+        }
+        links.provides.iter().any(|thing| match (thing, &lack.thing) {
+            (Thing::Path(made), Thing::Path(missing)) => {
+                made == missing || makes_parents && made.is_below(missing)
+            }
+            // With `create`; without, it would have failed itself. A line that is to go takes no file along.
+            (Thing::Part(made), Thing::Path(missing)) => made == missing && !links.is_removal,
+            (made, missing) => made == missing,
+        })
+    }
+
+    /// Packages called like a directory that is missing, as nginx and /etc/nginx/sites-enabled.
+    pub(super) fn namesakes(&self, item: usize, lack: &Lack) -> impl Iterator<Item = usize> {
+        let missing = match &lack.thing {
+            Thing::Path(path) => path.as_str().to_owned(),
+            _ => String::new(),
+        };
+        let places = self.places(self.spec.items[item].host);
+        let is_it = move |name: &str| missing.split('/').skip(2).any(|part| is_namesake(name, part));
+        let alike = places.packages.iter().filter(move |(name, other)| *other != item && is_it(name));
+        alike.map(|(_, other)| *other)
+    }
+
+    /// A directory that nothing declares is made with one below it, a file that nothing declares by a
+    /// line in it with `create`, what a link leads to may be declared by its own path, and a group that
+    /// is to go is left by a user that is moved, or goes too. There is no order between that one and
+    /// what waits for it here (mostly it is there): it is only awaited where that is found missing.
+    fn makers(&self, item: usize, lack: &Lack) -> Vec<usize> {
+        let host = self.spec.items[item].host;
+        let is_removal = self.item(item).resource.as_resource().links().is_removal;
+        let mut makers: Vec<usize> = match &lack.thing {
+            Thing::User(_) if is_removal => self.providers(host, &lack.thing),
+            // A removal lacks that something else is gone.
+            Thing::Path(path) if !is_removal => {
+                // Who makes the directory of a file that is to be there already does not make the file.
+                let own = self.path_of(item).filter(|own| own != path);
+                let places = self.places(host);
+                let wanted = [Some(path.clone()), own.and_then(|own| own.parent())].into_iter().flatten();
+                let makes_file = places.files.get(path).into_iter().flatten().copied();
+                wanted.flat_map(|path| places.making(&path).collect::<Vec<_>>()).chain(makes_file).collect()
+            }
+            _ => Vec::new(),
+        };
+        makers.retain(|maker| *maker != item);
+        makers.sort_unstable();
+        makers.dedup();
+        makers
+    }
+
+    fn providers(&self, host: usize, thing: &Thing) -> Vec<usize> {
+        let on_host = (0..self.spec.items.len()).filter(|item| self.spec.items[*item].host == host);
+        on_host
+            .filter(|item| self.item(*item).resource.as_resource().links().provides.contains(thing))
+            .collect()
+    }
+
+    /// Read once, when the host's facts are known.
+    fn places(&self, host: usize) -> &Places {
+        self.places[host].get_or_init(|| self.read_places(host))
+    }
+
+    fn read_places(&self, host: usize) -> Places {
+        let mut places = Places::default();
+        for item in (0..self.spec.items.len()).filter(|item| self.spec.items[*item].host == host) {
+            let declared = &self.item(item).resource;
+            let (resource, is_directory) = (declared.as_resource(), declared.type_word() == "directory");
+            let links = resource.links();
+            // Who declares a part of a file does not make it.
+            for thing in links.provides.into_iter().filter(|_| !links.is_removal) {
+                match thing {
+                    Thing::Path(path) => {
+                        if is_directory {
+                            places.directories.entry(path.clone()).or_default().push(item);
+                        }
+                        places.paths.entry(path).or_default().push(item);
+                    }
+                    Thing::Package(name) => places.packages.push((name, item)),
+                    _ => {}
+                }
+            }
+            if let Some(file) = resource.makes_file() {
+                places.files.entry(file).or_default().push(item);
+            }
+        }
+        places
+    }
+
+    /// In a plan: who will make what it was found to lack, whether or not the graph says so.
+    pub(super) fn note_makers(&mut self, item: usize, found: &Result<Check, Failure>) {
+        let Ok(Check::Needs(needed)) = found else { return };
+        let makers = needed.lacks.iter().flat_map(|lack| self.makers(item, lack)).map(Vertex::Item);
+        let is_pending = |maker: &Vertex| matches!(self.outcomes.get(maker), Some(Standing::Pending { .. }));
+        self.items[item].makers = makers.filter(is_pending).collect();
+    }
+
+    /// In a plan: what it lacks is where a link to come will lead, so that what lies there cannot be
+    /// seen yet.
+    pub(super) fn link_to_come(&self, item: usize) -> Option<String> {
+        let is_link = |maker: &Vertex| match maker {
+            Vertex::Item(maker) => self.item(*maker).resource.as_resource().leads_elsewhere(None),
+            Vertex::Host(_) => false,
+        };
+        let Vertex::Item(link) = self.items[item].makers.iter().copied().find(is_link)? else { return None };
+        Some(format!("{} is in place", self.spec.id(link)))
+    }
+
+    /// In a plan: whether who makes what it lacks will do so is not known itself.
+    pub(super) fn unknown_maker(&self, item: usize) -> Option<String> {
+        let mut makers = self.items[item].makers.iter();
+        makers.find_map(|maker| match self.outcomes.get(maker) {
+            Some(Standing::Pending { until, certain: false, .. }) => Some(until.clone()),
+            _ => None,
+        })
+    }
+
+    /// One of these that is not settled yet, and does not wait for this one itself, in
+    /// the graph or as this one would for it.
+    pub(super) fn maker_to_come(&self, item: usize, lack: &Lack) -> Option<usize> {
+        let is_open = |maker: &usize| {
+            let vertex = Vertex::Item(*maker);
+            self.selection.is_involved(vertex) && !self.outcomes.contains_key(&vertex)
+        };
+        let makers = self.makers(item, lack).into_iter().chain(self.namesakes(item, lack));
+        let mut makers = makers.filter(is_open).filter(|_| !self.awaits_nobody).peekable();
+        makers.peek()?;
+        let mut behind = HashSet::from([Vertex::Item(item)]);
+        let mut open = vec![Vertex::Item(item)];
+        while let Some(vertex) = open.pop() {
+            let dependents = self.spec.graph.dependents(vertex).map(|(other, _)| other);
+            // Two that await each other would do so for ever.
+            let awaiting = self.awaiting.iter().filter(|(maker, _)| *maker == vertex);
+            let awaiting = awaiting.map(|(_, waits)| Vertex::Item(*waits));
+            open.extend(dependents.chain(awaiting).filter(|other| behind.insert(*other)));
+        }
+        makers.find(|maker| !behind.contains(&Vertex::Item(*maker)))
+    }
+
+    /// It has its turn again when that one is settled.
+    pub(super) fn await_maker(&mut self, item: usize, maker: usize, found: Option<Result<Check, Failure>>) {
+        self.items[item].phase = Phase::Idle;
+        self.items[item].found = found;
+        self.awaiting.push((Vertex::Item(maker), item));
+    }
+}
+
+/// `nginx` of the package nginx, and of nginx-light; `php` of php8.2-fpm.
+fn is_namesake(package: &str, directory: &str) -> bool {
+    package.strip_prefix(directory).is_some_and(|rest| {
+        !directory.is_empty() && !rest.starts_with(|next: char| next.is_ascii_alphabetic())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_namesake;
+
+    #[test]
+    fn a_package_is_known_by_the_directory_that_is_called_like_it() {
+        for (package, directory, is) in [
+            ("nginx", "nginx", true),
+            ("nginx-light", "nginx", true),
+            ("php8.2-fpm", "php", true),
+            ("postgresql-15", "postgresql", true),
+            ("nginxed", "nginx", false),
+            ("nginx", "nginx-light", false),
+            ("nginx", "", false),
+        ] {
+            assert_eq!(is_namesake(package, directory), is, "{package} {directory}");
+        }
+    }
+}
