@@ -75,7 +75,8 @@ pub struct Meta {
 pub enum Seen {
     There(Meta),
     Absent,
-    /// Its directory is not there either; this is the nearest one that is missing.
+    /// Its directory is not there either; this is the topmost one that is missing, or where a link is on
+    /// the way, the one that is needed, by the name that it has there.
     NoParent(AbsPath),
 }
 
@@ -162,7 +163,7 @@ impl System {
                     directory = next;
                     here = step;
                 }
-                Err(Errno::NOENT) => return Ok(Walk::Missing(step)),
+                Err(Errno::NOENT) => return Ok(Walk::Missing(missing(step, links, &parts))),
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     let stat = statat(&directory, &*part, AtFlags::SYMLINK_NOFOLLOW)
                         .map_err(|errno| failure("reading", &step, errno))?;
@@ -395,6 +396,14 @@ impl System {
 }
 
 /// All but `.` and `..`, sorted.
+/// Behind a link, who makes the topmost one that is missing need not make those below it.
+fn missing(topmost: AbsPath, links: usize, rest: &VecDeque<String>) -> AbsPath {
+    if links == 0 || rest.iter().any(|part| part == "..") {
+        return topmost;
+    }
+    rest.iter().filter(|part| *part != ".").fold(topmost, |path, part| path.join(part))
+}
+
 fn blocked(path: &AbsPath, step: &AbsPath, kind: Kind) -> Failure {
     Failure::new(format!("{path}: {step} is {kind}, and must be a directory"))
 }
@@ -556,6 +565,9 @@ mod tests {
         let (_directory, system) = root();
         let Seen::NoParent(missing) = system.see(&path("/a/b/c")).unwrap() else { panic!() };
         assert_eq!(missing, path("/a"));
+        std::os::unix::fs::symlink("a/./b", system.locate(&path("/l"))).unwrap();
+        let Seen::NoParent(missing) = system.see(&path("/l/c/d")).unwrap() else { panic!() };
+        assert_eq!(missing, path("/a/b/c"));
         std::fs::write(system.locate(&path("/f")), "").unwrap();
         assert!(system.see(&path("/f/x")).unwrap_err().reason.contains("/f is a file"));
     }

@@ -244,6 +244,9 @@ regressions! {
             "block: a\nfile: /t/e/l/b\ncontent: one\ncreate: true",
             "block: b\nfile: /t/e/l/b\ncontent: two"
         ];
+    // seed 120138219
+    who_makes_the_topmost_missing_directory_behind_a_link_does_not_make_those_below_it:
+        ["l - 0:0 /t/c|/t/b/a"], ["directory: /t/b/b/b", "symlink: /t/c/e\ntarget: a"];
     // Two threads made the same missing parent.
     directories_with_a_parent_in_common_are_made_side_by_side:
         [], ["directory: /t/p/q/a", "directory: /t/p/q/b", "directory: /t/p/q/c", "directory: /t/p/q/d"];
