@@ -80,7 +80,7 @@ fn an_archive_from_every_start() {
     unpacked("a directory gone", "rmdir /srv/cvg-ar/app/empty", &["entries"]);
     unpacked(
         "a link to elsewhere",
-        "ln -sfn /etc/passwd /srv/cvg-ar/app/bin/a; chown -h www-data: /srv/cvg-ar/app/bin/a",
+        "ln -sfn /etc/debian_version /srv/cvg-ar/app/bin/a; chown -h www-data: /srv/cvg-ar/app/bin/a",
         &["entries"],
     );
     unpacked("another owner", "chown root /srv/cvg-ar/app/bin/app", &["owner"]);

@@ -19,7 +19,7 @@ fn a_link_from_every_start() {
         |table: &mut Table, start, arrange: &str, off| table.row(start, &format!("{made}{arrange}"), off);
     row(&mut table, "absent", "", &["state", "target"]);
     row(&mut table, "right", "ln -s /etc/hostname /srv/cvg-link/l", &[]);
-    row(&mut table, "another target", "ln -s /etc/hosts /srv/cvg-link/l", &["target"]);
+    row(&mut table, "another target", "ln -s /etc/debian_version /srv/cvg-link/l", &["target"]);
     row(&mut table, "the same by another way", "ln -s ../../etc/hostname /srv/cvg-link/l", &["target"]);
     row(&mut table, "dangling", "ln -s nowhere /srv/cvg-link/l", &["target"]);
     row(&mut table, "to itself", "ln -s l /srv/cvg-link/l", &["target"]);
@@ -39,6 +39,6 @@ fn a_link_goes_from_every_start() {
     let mut table = Table { host: &host, agent: host.agent(), word: "symlink", declared, clear, look };
     table.row("no directory", "", &[]);
     table.row("absent", "mkdir -p /srv/cvg-gone", &[]);
-    table.row("there", "mkdir -p /srv/cvg-gone; ln -s /etc/hosts /srv/cvg-gone/l", &["target"]);
+    table.row("there", "mkdir -p /srv/cvg-gone; ln -s /etc/debian_version /srv/cvg-gone/l", &["target"]);
     table.refused("a file", "mkdir -p /srv/cvg-gone; echo x > /srv/cvg-gone/l", "is a file");
 }
