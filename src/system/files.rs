@@ -395,7 +395,6 @@ impl System {
     }
 }
 
-/// All but `.` and `..`, sorted.
 /// Behind a link, who makes the topmost one that is missing need not make those below it.
 fn missing(topmost: AbsPath, links: usize, rest: &VecDeque<String>) -> AbsPath {
     if links == 0 || rest.iter().any(|part| part == "..") {

@@ -22,6 +22,7 @@ pub struct Spot<'a> {
     pub(super) path: AbsPath,
 }
 
+/// All but `.` and `..`, sorted.
 pub(super) fn names_in(directory: &OwnedFd) -> Result<Vec<CString>, Errno> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(directory)? {
