@@ -24,7 +24,7 @@ pub use content::{Content, hex, sha256_hex};
 pub use duration::Span;
 pub use mode::Mode;
 pub use one_or_many::one_or_many;
-pub use path::{AbsPath, Symlinks};
+pub use path::{AbsPath, ByPath, Symlinks};
 pub use pattern::Pattern;
 pub use public_key::PublicKey;
 pub use schedule::Schedule;

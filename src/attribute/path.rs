@@ -1,6 +1,6 @@
 //! Absolute, normalised paths.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -95,6 +95,28 @@ impl FromIterator<(AbsPath, AbsPath)> for Symlinks {
     }
 }
 
+/// Items by the paths that they are at, to find what is at one and what lies below it.
+#[derive(Default)]
+pub struct ByPath(BTreeMap<AbsPath, Vec<usize>>);
+
+impl ByPath {
+    pub fn add(&mut self, path: AbsPath, item: usize) {
+        self.0.entry(path).or_default().push(item);
+    }
+
+    pub fn at(&self, path: &AbsPath) -> impl Iterator<Item = usize> {
+        self.0.get(path).into_iter().flatten().copied()
+    }
+
+    pub fn below(&self, path: &AbsPath) -> impl Iterator<Item = usize> {
+        // What lies below a path stands together, from where its slash would: not so `/a`, `/a-b`, `/a/b`.
+        let beginning = format!("{}/", path.0.trim_end_matches('/'));
+        let from = self.0.range(AbsPath(beginning.clone())..).filter(|(other, _)| other.0 != "/");
+        from.take_while(move |(other, _)| other.0.starts_with(&beginning))
+            .flat_map(|(_, items)| items.iter().copied())
+    }
+}
+
 impl FromStr for AbsPath {
     type Err = String;
 
@@ -181,6 +203,19 @@ mod tests {
         assert_eq!(named, ["/b/a", "/a/a", "/d/a"].map(path));
         let variants = [("/a", "/one"), ("/a", "/two")];
         assert_eq!(led("/a", &variants), ["/a", "/one", "/two"]);
+    }
+
+    #[test]
+    fn what_lies_below_a_path_is_found_whatever_sorts_between() {
+        let mut items = ByPath::default();
+        for (item, text) in ["/", "/a", "/a-b", "/a/b", "/a/b/c", "/ab", "/a/b"].iter().enumerate() {
+            items.add(path(text), item);
+        }
+        let below = |text: &str| items.below(&path(text)).collect::<Vec<_>>();
+        assert_eq!(below("/a"), [3, 6, 4]);
+        assert_eq!(below("/"), [1, 2, 3, 6, 4, 5]);
+        assert_eq!(below("/a/b/c"), [0; 0]);
+        assert_eq!(items.at(&path("/a/b")).collect::<Vec<_>>(), [3, 6]);
     }
 
     #[test]

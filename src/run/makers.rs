@@ -1,34 +1,26 @@
 //! Who makes what a resource was found to lack: by the graph, or by what only comes before it in time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use super::walk::{Phase, Standing, Walk};
-use crate::attribute::AbsPath;
+use crate::attribute::{AbsPath, ByPath};
 use crate::graph::Vertex;
 use crate::resource::{Check, Failure, Lack, Thing};
 
 /// Who makes what on a host.
 #[derive(Default)]
 pub(super) struct Places {
-    paths: BTreeMap<AbsPath, Vec<usize>>,
+    paths: ByPath,
     /// The same of directories alone, which make their parents too.
-    directories: BTreeMap<AbsPath, Vec<usize>>,
+    directories: ByPath,
     /// The files that a part of them makes, as a line with `create` does.
-    files: BTreeMap<AbsPath, Vec<usize>>,
+    files: ByPath,
     packages: Vec<(String, usize)>,
 }
 
 impl Places {
     fn making(&self, path: &AbsPath) -> impl Iterator<Item = usize> {
-        let at_it = self.paths.get(path).into_iter().flatten();
-        // `/a-b` sorts before `/a/b`: neither is the end of what lies below `/a`.
-        let near = self.directories.range(path.clone()..).take_while({
-            let path = path.clone();
-            move |(made, _)| made.as_str().starts_with(path.as_str())
-        });
-        let path = path.clone();
-        let below = near.filter(move |(made, _)| made.is_below(&path)).flat_map(|(_, items)| items);
-        at_it.chain(below).copied()
+        self.paths.at(path).chain(self.directories.below(path))
     }
 }
 
@@ -90,9 +82,9 @@ impl Walk<'_> {
                 // Who makes the directory of a file that is to be there already does not make the file.
                 let own = self.path_of(item).filter(|own| own != path);
                 let places = self.places(host);
-                let wanted = [Some(path.clone()), own.and_then(|own| own.parent())].into_iter().flatten();
-                let makes_file = places.files.get(path).into_iter().flatten().copied();
-                wanted.flat_map(|path| places.making(&path).collect::<Vec<_>>()).chain(makes_file).collect()
+                let parent = own.and_then(|own| own.parent());
+                let of_parent = parent.iter().flat_map(|parent| places.making(parent));
+                places.making(path).chain(of_parent).chain(places.files.at(path)).collect()
             }
             _ => Vec::new(),
         };
@@ -125,16 +117,16 @@ impl Walk<'_> {
                 match thing {
                     Thing::Path(path) => {
                         if is_directory {
-                            places.directories.entry(path.clone()).or_default().push(item);
+                            places.directories.add(path.clone(), item);
                         }
-                        places.paths.entry(path).or_default().push(item);
+                        places.paths.add(path, item);
                     }
                     Thing::Package(name) => places.packages.push((name, item)),
                     _ => {}
                 }
             }
             if let Some(file) = resource.makes_file() {
-                places.files.entry(file).or_default().push(item);
+                places.files.add(file, item);
             }
         }
         places

@@ -1,7 +1,7 @@
 //! From resources to a graph: what is declared (`depends_on`, `restart_on`), what follows from
 //! what the resources are (a file lies in a directory).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::at::{At, Place};
 use super::desk::Desk;
@@ -10,7 +10,7 @@ use super::parts;
 use super::problem::Problem;
 use super::reference::Resolver;
 use super::surround::surround;
-use crate::attribute::{AbsPath, Symlinks};
+use crate::attribute::{AbsPath, ByPath, Symlinks};
 use crate::graph::{Edge, Reason, Vertex};
 use crate::resource::{AnyResource, BOOT_FILES, Links, Thing};
 
@@ -18,8 +18,8 @@ use crate::resource::{AnyResource, BOOT_FILES, Links, Thing};
 pub struct Web {
     pub(super) links: Vec<Links>,
     providers: HashMap<(usize, Thing), Vec<usize>>,
-    /// The same for paths, in their order, to find what lies below one.
-    paths: BTreeMap<(usize, AbsPath), Vec<usize>>,
+    /// Of each host, the same for paths and for parts of files.
+    paths: HashMap<usize, ByPath>,
 }
 
 /// Where a unit's drop-ins lie: not only that directory comes first, but every file in it.
@@ -38,19 +38,16 @@ impl Web {
     /// Of the resources' hosts and links.
     pub(super) fn of(all: Vec<(usize, Links)>) -> Web {
         let mut providers: HashMap<(usize, Thing), Vec<usize>> = HashMap::new();
+        let mut paths: HashMap<usize, ByPath> = HashMap::new();
         for (item, (host, links)) in all.iter().enumerate() {
             for thing in &links.provides {
                 providers.entry((*host, thing.clone())).or_default().push(item);
+                if let Thing::Path(path) | Thing::Part(path) = thing {
+                    paths.entry(*host).or_default().add(path.clone(), item);
+                }
             }
         }
         let links = all.into_iter().map(|(_, links)| links).collect();
-        let mut paths: BTreeMap<(usize, AbsPath), Vec<usize>> = BTreeMap::new();
-        for ((host, thing), items) in &providers {
-            if let Thing::Path(path) | Thing::Part(path) = thing {
-                paths.entry((*host, path.clone())).or_default().extend(items);
-            }
-        }
-        paths.values_mut().for_each(|items| items.sort_unstable());
         Web { links, providers, paths }
     }
 
@@ -83,11 +80,7 @@ impl Web {
 
     /// Who provides what lies below a path, or a part of it.
     fn inside(&self, host: usize, path: &AbsPath) -> Vec<usize> {
-        let after = self.paths.range((host, path.clone())..).skip_while(|((_, other), _)| other == path);
-        // `/a-b` sorts before `/a/b`: neither is the end of what lies below `/a`.
-        let near =
-            after.take_while(|((on, other), _)| *on == host && other.as_str().starts_with(path.as_str()));
-        near.filter(|((_, other), _)| other.is_below(path)).flat_map(|(_, items)| items.clone()).collect()
+        self.paths.get(&host).into_iter().flat_map(|paths| paths.below(path)).collect()
     }
 
     /// Where something mounted is to come off: what is mounted below it and comes off too.

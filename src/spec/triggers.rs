@@ -1,7 +1,7 @@
 //! What is watched: `restart_on` and its kin, from what is written to the paths that are compared, and
 //! after whom the watching resource comes.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::at::{At, Place};
 use super::connect::{Web, symlinks};
@@ -9,7 +9,7 @@ use super::desk::Desk;
 use super::entry::Draft;
 use super::problem::Problem;
 use super::reference::Resolver;
-use crate::attribute::{AbsPath, Symlinks, Trigger};
+use crate::attribute::{AbsPath, ByPath, Symlinks, Trigger};
 use crate::graph::{Edge, Reason, Vertex};
 use crate::resource::Thing;
 
@@ -99,14 +99,14 @@ pub fn resolve(
 struct Makers<'a> {
     drafts: &'a [Draft],
     links: HashMap<usize, Symlinks>,
-    /// On which host, where, and who; behind links, by each name.
-    names: BTreeSet<(usize, AbsPath, usize)>,
+    /// Of each host, who makes what; behind links, by each name.
+    names: HashMap<usize, ByPath>,
 }
 
 impl Makers<'_> {
     fn of<'a>(web: &Web, drafts: &'a [Draft]) -> Makers<'a> {
         let links = symlinks(drafts);
-        let mut names = BTreeSet::new();
+        let mut names: HashMap<usize, ByPath> = HashMap::new();
         for (item, draft) in drafts.iter().enumerate() {
             let provided = web.links[item].provides.iter().filter_map(|thing| match thing {
                 Thing::Path(path) | Thing::Part(path) => Some(path.clone()),
@@ -115,27 +115,24 @@ impl Makers<'_> {
             let resource = draft.resource.as_resource();
             let own = provided.chain(resource.content_paths());
             let named = own.flat_map(|path| resource.names(&path, &links[&draft.host]));
-            names.extend(named.map(|path| (draft.host, path, item)));
+            let names = names.entry(draft.host).or_default();
+            named.for_each(|path| names.add(path, item));
         }
         Makers { drafts, links, names }
     }
 
     fn of_path(&self, host: usize, path: &AbsPath) -> Vec<usize> {
         let mut makers = Vec::new();
-        let (mut open, mut seen) = (path.led_by(&self.links[&host]), HashSet::new());
+        let (links, names) = (&self.links[&host], &self.names[&host]);
+        let (mut open, mut seen) = (path.led_by(links), HashSet::new());
         while let Some(path) = open.pop() {
             if !seen.insert(path.clone()) {
                 continue;
             }
-            // `/a-b` sorts before `/a/b`: neither is the end of what lies below `/a`.
-            let from = self.names.range((host, path.clone(), 0)..);
-            let near =
-                from.take_while(|(on, other, _)| *on == host && other.as_str().starts_with(path.as_str()));
-            let found = near.filter(|(_, other, _)| *other == path || other.is_below(&path));
-            for (.., item) in found {
-                makers.push(*item);
-                let link = self.drafts[*item].resource.as_resource().link();
-                open.extend(link.into_iter().flat_map(|(_, target)| target.led_by(&self.links[&host])));
+            for item in names.at(&path).chain(names.below(&path)) {
+                makers.push(item);
+                let link = self.drafts[item].resource.as_resource().link();
+                open.extend(link.into_iter().flat_map(|(_, target)| target.led_by(links)));
             }
         }
         makers
