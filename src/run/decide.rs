@@ -331,32 +331,23 @@ impl Walk<'_> {
         self.settle(Vertex::Item(item), outcome);
     }
 
-    fn outcomes_before(&self, vertex: Vertex) -> impl Iterator<Item = (Vertex, &Standing)> {
-        let before = self.spec.graph.dependencies(vertex);
-        before.filter_map(|(other, _)| Some((other, self.outcomes.get(&other)?)))
-    }
-
-    /// Of those who make what it lacks.
-    fn makers_outcomes(&self, vertex: Vertex) -> impl Iterator<Item = (Vertex, &Standing)> {
-        let makers = match vertex {
-            Vertex::Item(item) => &self.items[item].makers[..],
-            Vertex::Host(_) => &[],
-        };
-        makers.iter().filter_map(|other| Some((*other, self.outcomes.get(other)?)))
+    fn outcomes_before(&self, vertex: Vertex) -> impl Iterator<Item = &Standing> {
+        self.spec.graph.dependencies(vertex).filter_map(|(other, _)| self.outcomes.get(&other))
     }
 
     /// The root of the trouble, where a dependency does not hold.
     pub(super) fn missed_by(&self, vertex: Vertex) -> Option<String> {
-        self.outcomes_before(vertex).find_map(|(_, outcome)| match outcome {
+        self.outcomes_before(vertex).find_map(|outcome| match outcome {
             Standing::Missed { root } => Some(root.clone()),
             _ => None,
         })
     }
 
-    /// In a plan: what has to be done first, where a dependency would be changed.
+    /// In a plan: what has to be done first, where a dependency would be changed, or who makes what it
+    /// lacks.
     pub(super) fn pending_on(&self, vertex: Vertex) -> Option<String> {
-        self.outcomes_before(vertex).chain(self.makers_outcomes(vertex)).find_map(
-            |(_, outcome)| match outcome {
+        self.outcomes_before(vertex).chain(self.outcomes_of_makers(vertex)).find_map(
+            |outcome| match outcome {
                 Standing::Pending { until, .. } => Some(until.clone()),
                 _ => None,
             },
@@ -364,7 +355,7 @@ impl Walk<'_> {
     }
 
     fn stands_on_fresh(&self, vertex: Vertex) -> bool {
-        self.outcomes_before(vertex).any(|(_, outcome)| *outcome == Standing::Holds { fresh: true })
+        self.outcomes_before(vertex).any(|outcome| *outcome == Standing::Holds { fresh: true })
     }
 
     fn how_missed(&self, root: &str) -> &'static str {

@@ -31,10 +31,11 @@ impl Walk<'_> {
             return true;
         }
         self.pending_before(item, |provider| self.provides(provider, lack)).is_some()
-            || self
-                .makers(item, lack)
-                .into_iter()
-                .any(|maker| self.items[item].makers.contains(&Vertex::Item(maker)))
+            || self.makers(item, lack).into_iter().any(|maker| self.is_pending(maker))
+    }
+
+    fn is_pending(&self, item: usize) -> bool {
+        matches!(self.outcomes.get(&Vertex::Item(item)), Some(Standing::Pending { .. }))
     }
 
     fn provides(&self, provider: usize, lack: &Lack) -> bool {
@@ -135,29 +136,33 @@ impl Walk<'_> {
     /// In a plan: who will make what it was found to lack, whether or not the graph says so.
     pub(super) fn note_makers(&mut self, item: usize, found: &Result<Check, Failure>) {
         let Ok(Check::Needs(needed)) = found else { return };
-        let makers = needed.lacks.iter().flat_map(|lack| self.makers(item, lack)).map(Vertex::Item);
-        let is_pending = |maker: &Vertex| matches!(self.outcomes.get(maker), Some(Standing::Pending { .. }));
-        self.items[item].makers = makers.filter(is_pending).collect();
+        let makers = needed.lacks.iter().flat_map(|lack| self.makers(item, lack));
+        self.items[item].makers = makers.filter(|maker| self.is_pending(*maker)).collect();
     }
 
     /// In a plan: what it lacks is where a link to come will lead, so that what lies there cannot be
     /// seen yet.
     pub(super) fn link_to_come(&self, item: usize) -> Option<String> {
-        let is_link = |maker: &Vertex| match maker {
-            Vertex::Item(maker) => self.item(*maker).resource.as_resource().leads_elsewhere(None),
-            Vertex::Host(_) => false,
-        };
-        let Vertex::Item(link) = self.items[item].makers.iter().copied().find(is_link)? else { return None };
-        Some(format!("{} is in place", self.spec.id(link)))
+        let is_link = |maker: &&usize| self.item(**maker).resource.as_resource().leads_elsewhere(None);
+        let link = self.items[item].makers.iter().find(is_link)?;
+        Some(format!("{} is in place", self.spec.id(*link)))
     }
 
     /// In a plan: whether who makes what it lacks will do so is not known itself.
     pub(super) fn unknown_maker(&self, item: usize) -> Option<String> {
-        let mut makers = self.items[item].makers.iter();
-        makers.find_map(|maker| match self.outcomes.get(maker) {
-            Some(Standing::Pending { until, certain: false, .. }) => Some(until.clone()),
+        self.outcomes_of_makers(Vertex::Item(item)).find_map(|outcome| match outcome {
+            Standing::Pending { until, certain: false, .. } => Some(until.clone()),
             _ => None,
         })
+    }
+
+    /// Of those who will make what it lacks.
+    pub(super) fn outcomes_of_makers(&self, vertex: Vertex) -> impl Iterator<Item = &Standing> {
+        let makers = match vertex {
+            Vertex::Item(item) => &self.items[item].makers[..],
+            Vertex::Host(_) => &[],
+        };
+        makers.iter().filter_map(|maker| self.outcomes.get(&Vertex::Item(*maker)))
     }
 
     /// One of these that is not settled yet, and does not wait for this one itself, in

@@ -99,7 +99,7 @@ pub(super) struct ItemState {
     pub applied: Option<Needed>,
     pub failure: Option<Failure>,
     /// In a plan: who will make what it was found to lack, whether or not the graph says so.
-    pub makers: Vec<Vertex>,
+    pub makers: Vec<usize>,
     /// Since when it is only waited for.
     pub waiting_since: Option<Instant>,
 }
