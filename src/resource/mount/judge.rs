@@ -86,11 +86,7 @@ pub fn judge(mount: &Mount, system: &System) -> Result<Judgement, Failure> {
     let mut judgement = Judgement {
         act: Act::Nothing,
         edit: None,
-        is_stale: systemd::is_stale(system) && {
-            // Another mount of this run may have put its line in, and be about to tell systemd.
-            let _turn = system.turn(fstab::TURN)?;
-            systemd::is_stale(system)
-        },
+        is_stale: systemd::stays_stale(system)?,
         point,
         line: now.line(),
         changes: Vec::new(),

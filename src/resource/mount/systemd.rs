@@ -11,12 +11,22 @@ use crate::system::System;
 const LOADED: &str = "run/systemd/systemd-units-load";
 
 /// Whether systemd runs this machine, and /etc/fstab was changed since it read it.
-pub fn is_stale(system: &System) -> bool {
+fn is_stale(system: &System) -> bool {
     let changed = |path: PathBuf| std::fs::metadata(path).and_then(|there| there.modified()).ok();
     let table = changed(system.root().join(fstab::PATH.trim_start_matches('/')));
     let loaded = changed(system.root().join(LOADED));
     // A time that is still to come says nothing, and would say so for ever.
     table.zip(loaded).is_some_and(|(table, loaded)| table > loaded && table <= SystemTime::now())
+}
+
+/// The same, where it is not just another mount of this run that has put its line in, and is about to
+/// tell systemd.
+pub fn stays_stale(system: &System) -> Result<bool, Failure> {
+    if !is_stale(system) {
+        return Ok(false);
+    }
+    let _turn = system.turn(fstab::TURN)?;
+    Ok(is_stale(system))
 }
 
 /// Tells it, unless somebody else has done so by now.
