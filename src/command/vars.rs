@@ -5,8 +5,7 @@ use std::io::Write;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::WRONG;
-use super::complain;
+use super::{WRONG, complain};
 use crate::spec::listing::{Section, Variable};
 use crate::spec::{self, LoadOptions};
 

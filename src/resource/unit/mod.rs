@@ -13,6 +13,7 @@ use super::{
 };
 use crate::attribute::{AbsPath, Content, Span, Trigger};
 use crate::system::System;
+use crate::system::files::Access;
 use crate::system::readings::Reading;
 use show::Shown;
 
@@ -393,8 +394,9 @@ impl Resource for Unit {
         }
         if let (true, Some(content)) = (needed.has("content"), &self.content) {
             let path = self.file(system)?;
-            if self.scope == Scope::User {
-                make_own_directories(system, &path)?;
+            if let (Scope::User, Some(directory)) = (self.scope, path.parent()) {
+                // ~/.config/systemd/user is the user's, and is made as the user's tools make it.
+                system.ensure_directory(&directory, Access::default())?;
             }
             own_file::put(system, &path, content)?;
         }
@@ -476,10 +478,4 @@ impl Unit {
         let after = manager.show(&self.name)?;
         self.ledger().write(system, &Unit::running(&after), contents)
     }
-}
-
-/// ~/.config/systemd/user is the user's, and is made as the user's tools make it.
-fn make_own_directories(system: &System, file: &AbsPath) -> Result<(), Failure> {
-    use crate::system::files::Access;
-    file.parent().map_or(Ok(()), |directory| system.ensure_directory(&directory, Access::default()))
 }
