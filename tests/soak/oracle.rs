@@ -189,12 +189,11 @@ fn declared_links(spec: &Spec) -> Symlinks {
 /// It is declared, or there, and nobody puts a link in its place.
 fn has_parent(spec: &Spec, before: &Snapshot, path: &AbsPath) -> bool {
     let Some(parent) = path.parent() else { return true };
-    let with_links = with_declared_links(spec, before);
     let is_it = |item: &converge::spec::Item| matches!(&item.resource, AnyResource::Directory(it) if it.path == parent);
     let is_there = |there: &Snapshot| {
         there.get(&real(there, &format!("{parent}/."))).is_some_and(|there| there.kind == 'd')
     };
-    spec.items.iter().any(is_it) || is_there(before) && is_there(&with_links)
+    spec.items.iter().any(is_it) || is_there(before) && is_there(&with_declared_links(spec, before))
 }
 
 /// With every declared link in its place, though another resource may have put something there; one
